@@ -1,0 +1,1 @@
+//! HTTP sidecar: health, symbols, metrics.

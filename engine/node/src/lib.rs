@@ -1,0 +1,1 @@
+//! Streaming runtime: shards, workers, sessions, WebSocket.

@@ -1,0 +1,1 @@
+//! Venues: recorded and live trades as integers, with proof of completeness.
