@@ -157,10 +157,7 @@ mod tests {
             data_at: data_at as u16,
         };
         let spliced = frame.with_skipped(3);
-        assert_eq!(
-            &spliced[2..],
-            br#"{"op":"event","channel":"ticker.BTC","seq":9,"ts":1,"skipped":3,"data":{}}"#
-        );
+        assert_eq!(&spliced[2..], br#"{"op":"event","channel":"ticker.BTC","seq":9,"ts":1,"skipped":3,"data":{}}"#);
         assert_eq!(frame.with_skipped(0), frame.bytes);
     }
 }

@@ -5,9 +5,19 @@
 //!
 //! Time and trades are inputs, frames are outputs: the same inputs give the same bytes.
 
+pub mod aggregator;
+pub mod candle;
 pub mod channel;
+pub mod continuity;
+pub mod feed_gap;
+pub mod fold;
 pub mod frame;
 pub mod interval;
+pub mod json;
 pub mod market;
 pub mod message;
 pub mod number;
+pub mod ring;
+pub mod shard;
+pub mod ticker;
+mod topic;

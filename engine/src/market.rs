@@ -78,18 +78,11 @@ pub enum Venue {
 
 impl Venue {
     /// The six exchanges with a live feed.
-    pub const LIVE: [Self; 6] = [Self::Binance, Self::Coinbase, Self::Kraken, Self::Bybit, Self::Okx, Self::Hyperliquid];
+    pub const LIVE: [Self; 6] =
+        [Self::Binance, Self::Coinbase, Self::Kraken, Self::Bybit, Self::Okx, Self::Hyperliquid];
     /// Every venue.
-    pub const ALL: [Self; 8] = [
-        Self::Binance,
-        Self::Coinbase,
-        Self::Kraken,
-        Self::Bybit,
-        Self::Okx,
-        Self::Hyperliquid,
-        Self::File,
-        Self::Sim,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Binance, Self::Coinbase, Self::Kraken, Self::Bybit, Self::Okx, Self::Hyperliquid, Self::File, Self::Sim];
 
     /// The name in configuration, sources and metrics: `binance`.
     pub const fn name(self) -> &'static str {
@@ -414,10 +407,7 @@ mod tests {
             assert_eq!(directory.label_of(directory.find_label(name).unwrap()), Some((name, symbol)));
         }
         assert_eq!(directory.register(Some("XBT"), instrument("BTCUSDT")), Ok(symbol));
-        assert_eq!(
-            directory.register(Some("BTC"), instrument("ETHUSDT")),
-            Err(DirectoryError::Taken("BTC".into()))
-        );
+        assert_eq!(directory.register(Some("BTC"), instrument("ETHUSDT")), Err(DirectoryError::Taken("BTC".into())));
         assert!(matches!(directory.register(Some("a b"), instrument("X")), Err(DirectoryError::Name(_))));
     }
 

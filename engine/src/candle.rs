@@ -1,0 +1,218 @@
+//! One candle: the fold of the trades in `[open_time, close_time)`, with the facts that prove it.
+
+use crate::{
+    interval::Interval,
+    market::{Origin, Price, Side, Timestamp, Trade},
+    message::VenueMinute,
+};
+
+/// How much a candle proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The venue's ids prove that no trade is missing.
+    Complete,
+    /// A trade may be missing.
+    Partial,
+    /// A hole was filled from the venue afterwards.
+    Repaired,
+    /// No trade: all prices are the previous close.
+    Flat,
+}
+
+impl State {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Repaired => "repaired",
+            Self::Flat => "flat",
+        }
+    }
+}
+
+/// Facts of a candle that its source does not tell; they are `null` on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Taker sides.
+    pub sides: bool,
+    /// Number and ids of trades: the values are the venue's own candle.
+    pub trades: bool,
+    /// Quote volume, and with it the mean price.
+    pub quote: bool,
+}
+
+/// Open, high, low, close and volume of an interval. Prices are in the price scale, volumes in the quantity scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candle {
+    /// How long it is.
+    pub interval: Interval,
+    /// Its first moment.
+    pub open_time: Timestamp,
+    /// The first moment behind it.
+    pub close_time: Timestamp,
+    /// Price of the first trade, or the previous close.
+    pub open: Price,
+    /// Highest price.
+    pub high: Price,
+    /// Lowest price.
+    pub low: Price,
+    /// Price of the last trade, or the previous close.
+    pub close: Price,
+    /// Sum of quantities.
+    pub volume: u128,
+    /// Sum of price × quantity, in units of both scales.
+    pub quote_volume: u128,
+    /// The part of the volume that takers bought.
+    pub buy_volume: u128,
+    /// How many trades.
+    pub trades: u64,
+    /// The lowest trade id; meaningless without trades.
+    pub first_id: u64,
+    /// The highest trade id.
+    pub last_id: u64,
+    /// Place of the first trade in the symbol's order of trades.
+    pub(crate) first_order: u64,
+    /// Place of the last trade.
+    pub(crate) last_order: u64,
+    /// 0 when it closes, one more for each correction.
+    pub revision: u32,
+    /// What it proves.
+    pub state: State,
+    /// Whether its time is over.
+    pub is_closed: bool,
+    /// Whether a trade was added by repair.
+    pub(crate) mended: bool,
+    /// What is not known.
+    pub unknown: Unknown,
+}
+
+impl Candle {
+    /// A candle without trades at `price`.
+    pub fn flat(interval: Interval, open_time: Timestamp, price: Price) -> Self {
+        Self {
+            interval,
+            open_time,
+            close_time: interval.close_time(open_time),
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            volume: 0,
+            quote_volume: 0,
+            buy_volume: 0,
+            trades: 0,
+            first_id: 0,
+            last_id: 0,
+            first_order: 0,
+            last_order: 0,
+            revision: 0,
+            state: State::Flat,
+            is_closed: false,
+            mended: false,
+            unknown: Unknown::default(),
+        }
+    }
+
+    /// Whether nothing was folded in yet.
+    pub const fn is_flat(&self) -> bool {
+        self.trades == 0 && !self.unknown.trades
+    }
+
+    /// Volume-weighted mean price in the price scale, truncated; `None` without volume.
+    pub fn vwap(&self) -> Option<u128> {
+        if self.unknown.quote { None } else { self.quote_volume.checked_div(self.volume) }
+    }
+
+    /// Folds one trade in. `order` is its place among the symbol's trades; ties keep the open and move the close.
+    #[inline]
+    pub(crate) fn add(&mut self, trade: &Trade, order: u64) {
+        if self.trades == 0 && !self.unknown.trades {
+            self.begin(trade, order);
+        }
+        if order < self.first_order {
+            self.first_order = order;
+            self.open = trade.price;
+        }
+        if order >= self.last_order {
+            self.last_order = order;
+            self.close = trade.price;
+        }
+        self.high = self.high.max(trade.price);
+        self.low = self.low.min(trade.price);
+        let quantity = u128::from(trade.quantity.0.unsigned_abs());
+        self.volume += quantity;
+        self.quote_volume += trade.notional();
+        match trade.side {
+            Side::Buy => self.buy_volume += quantity,
+            Side::Sell => {}
+            Side::Unknown => self.unknown.sides = true,
+        }
+        self.trades += u64::from(trade.trades);
+        self.first_id = self.first_id.min(trade.first_id);
+        self.last_id = self.last_id.max(trade.id);
+        self.mended |= trade.origin != Origin::Live;
+    }
+
+    #[inline]
+    fn begin(&mut self, trade: &Trade, order: u64) {
+        self.open = trade.price;
+        self.high = trade.price;
+        self.low = trade.price;
+        self.close = trade.price;
+        self.first_id = trade.first_id;
+        self.last_id = trade.id;
+        self.first_order = order;
+        self.last_order = order;
+        self.state = State::Partial;
+    }
+
+    /// Folds a shorter candle in, which lies within this one. The fold is associative: order of calls does not matter.
+    pub(crate) fn merge(&mut self, part: &Self) {
+        if part.is_flat() {
+            return;
+        }
+        if self.is_flat() {
+            let (interval, open_time, close_time) = (self.interval, self.open_time, self.close_time);
+            let (revision, is_closed) = (self.revision, self.is_closed);
+            *self = Self { interval, open_time, close_time, revision, is_closed, state: State::Partial, ..*part };
+            return;
+        }
+        if part.first_order < self.first_order {
+            self.first_order = part.first_order;
+            self.open = part.open;
+        }
+        if part.last_order >= self.last_order {
+            self.last_order = part.last_order;
+            self.close = part.close;
+        }
+        self.high = self.high.max(part.high);
+        self.low = self.low.min(part.low);
+        self.volume += part.volume;
+        self.quote_volume += part.quote_volume;
+        self.buy_volume += part.buy_volume;
+        self.trades += part.trades;
+        self.first_id = self.first_id.min(part.first_id);
+        self.last_id = self.last_id.max(part.last_id);
+        self.mended |= part.mended;
+        self.unknown.sides |= part.unknown.sides;
+        self.unknown.trades |= part.unknown.trades;
+        self.unknown.quote |= part.unknown.quote;
+    }
+
+    /// Takes over the venue's own minute; trade ids are not known any more.
+    pub(crate) fn replace(&mut self, minute: &VenueMinute) {
+        self.open = minute.open;
+        self.high = minute.high;
+        self.low = minute.low;
+        self.close = minute.close;
+        self.volume = minute.volume;
+        self.quote_volume = minute.quote_volume.unwrap_or(0);
+        self.buy_volume = minute.buy_volume.unwrap_or(0);
+        self.trades = minute.trades.unwrap_or(0);
+        self.mended = true;
+        self.unknown =
+            Unknown { sides: minute.buy_volume.is_none(), trades: true, quote: minute.quote_volume.is_none() };
+        self.state = State::Repaired;
+    }
+}

@@ -1,0 +1,476 @@
+//! A shard owns some symbols: their rings, candles and channels. Inputs go in, a turn ends, deliveries come out.
+//!
+//! A turn drains the inputs, then encodes the *latest* state of each channel that changed and that somebody wants, once
+//! per wire form, whatever the number of trades and subscribers. Nothing here waits, locks or reads a clock.
+
+use std::sync::Arc;
+
+use crate::{
+    aggregator::{Aggregator, Fold, Rules},
+    candle::Candle,
+    channel::{ChannelId, Kind},
+    continuity::{Continuity, Seen},
+    feed_gap::{Cause, FeedGap, GapState},
+    frame::Class,
+    interval::Interval,
+    market::{Directory, Instrument, Origin, Symbol, Timestamp, Trade},
+    message::{Input, Missing, Outputs, Subscribe},
+    ring::{RingReader, RingWriter, ring},
+    ticker::Day,
+    topic::{Content, Topic},
+};
+
+/// How many trades the ring of a symbol holds.
+const RING_TRADES: usize = 4096;
+/// How long a channel without subscribers goes on numbering events, so that a dropped client can resume.
+const LINGER: i64 = 60_000_000_000;
+/// A hole of more ids than this is not repaired trade by trade.
+const HOLE_MAX: u64 = 100_000;
+
+/// Settings of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// How many workers there are to deliver to.
+    pub workers: usize,
+    /// The epoch of this start: never repeats on the same listener.
+    pub epoch: u64,
+    /// How long after its end a candle may still be corrected.
+    pub late_window_ms: i64,
+    /// How long after its end a candle closes at the latest.
+    pub close_delay_ms: i64,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        Self { workers: 1, epoch: 1, late_window_ms: 300_000, close_delay_ms: 1000 }
+    }
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Trades taken in.
+    pub trades: u64,
+    /// Trades that were there before.
+    pub duplicates: u64,
+    /// Trades that came after the late window.
+    pub late_dropped: u64,
+    /// Holes found.
+    pub gaps_open: u64,
+    /// Holes filled.
+    pub gaps_repaired: u64,
+    /// Holes given up.
+    pub gaps_lost: u64,
+    /// Inputs for a symbol of another shard.
+    pub unknown: u64,
+    /// Frames encoded.
+    pub frames: u64,
+    /// Candles closed.
+    pub candles_closed: u64,
+    /// Corrections sent.
+    pub revisions: u64,
+    /// Sum of the time from receipt to the end of the turn over `trades`, in nanoseconds.
+    pub newest_recv: i64,
+}
+
+/// The present of one symbol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolStatus {
+    /// Trades taken in.
+    pub trades: u64,
+    /// Venue time of the newest trade; zero before the first.
+    pub last_event: i64,
+    /// Time of its receipt.
+    pub last_recv: i64,
+    /// Holes found since the start.
+    pub gaps: u64,
+    /// Holes that are open now.
+    pub gaps_open: u64,
+}
+
+pub(crate) struct Book {
+    symbol: Symbol,
+    instrument: Arc<Instrument>,
+    writer: RingWriter,
+    reader: RingReader,
+    continuity: Continuity,
+    aggregator: Aggregator,
+    day: Day,
+    gaps: Vec<FeedGap>,
+    status: SymbolStatus,
+    started: bool,
+    touched: bool,
+    /// Sequence in the ring of the first trade of this turn.
+    turn_start: u64,
+    /// Channels of this symbol that are numbered now.
+    channels: Vec<ChannelId>,
+}
+
+/// See the module.
+pub struct Shard {
+    directory: Arc<Directory>,
+    config: ShardConfig,
+    /// By symbol number; `None` for symbols of other shards.
+    books: Vec<Option<Book>>,
+    /// By channel number; `None` where nobody listens.
+    topics: Vec<Option<Topic>>,
+    touched: Vec<Symbol>,
+    asked: Vec<Subscribe>,
+    left: Vec<ChannelId>,
+    missing: Vec<Missing>,
+    epochs: u64,
+    changes: Vec<Candle>,
+    stats: ShardStats,
+    second: i64,
+}
+
+impl Shard {
+    /// A shard of these symbols.
+    pub fn new(directory: Arc<Directory>, symbols: impl Iterator<Item = Symbol>, config: ShardConfig) -> Self {
+        let mut books: Vec<_> = (0..directory.len()).map(|_| None).collect();
+        for symbol in symbols {
+            if let (Some(instrument), Some(book)) = (directory.instrument(symbol), books.get_mut(symbol.0 as usize)) {
+                *book = Some(Book::new(symbol, Arc::clone(instrument), config));
+            }
+        }
+        let topics = (0..ChannelId::count(&directory)).map(|_| None).collect();
+        Self {
+            directory,
+            config,
+            books,
+            topics,
+            touched: Vec::new(),
+            asked: Vec::new(),
+            left: Vec::new(),
+            missing: Vec::new(),
+            epochs: 0,
+            changes: Vec::new(),
+            stats: ShardStats::default(),
+            second: i64::MIN,
+        }
+    }
+
+    /// The ring of a symbol, for readers on other threads.
+    pub fn reader(&self, symbol: Symbol) -> Option<RingReader> {
+        self.books.get(symbol.0 as usize)?.as_ref().map(|book| book.reader.clone())
+    }
+
+    /// Counters since the start.
+    pub const fn stats(&self) -> &ShardStats {
+        &self.stats
+    }
+
+    /// The present of one symbol; all zero for one of another shard.
+    pub fn symbol_status(&self, symbol: Symbol) -> SymbolStatus {
+        let book = self.books.get(symbol.0 as usize).and_then(Option::as_ref);
+        book.map(|book| SymbolStatus { gaps_open: book.gaps.len() as u64, ..book.status }).unwrap_or_default()
+    }
+
+    /// Takes one input. What follows from it comes out at the end of the turn.
+    #[inline]
+    pub fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Trade(trade) => self.on_trade(&trade),
+            Input::Proof { symbol, last_id } => self.on_proof(symbol, last_id),
+            Input::FeedDown { symbols, since } => self.on_feed(&symbols, Some(since)),
+            Input::FeedUp { symbols } => self.on_feed(&symbols, None),
+            Input::GapLost { symbol, first_id, last_id } => self.on_gap_lost(symbol, first_id, last_id),
+            Input::Correction { symbol, minute } => {
+                let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
+                if book.aggregator.on_correction(&minute) == Fold::Late {
+                    self.stats.late_dropped += 1;
+                }
+                touch(book, &mut self.touched);
+            }
+            Input::Subscribe(wish) => self.asked.push(wish),
+            Input::Unsubscribe { worker, channel, form } => {
+                if let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) {
+                    topic.leave(worker, form);
+                    self.left.push(channel);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn on_trade(&mut self, trade: &Trade) {
+        let Some(book) = self.books.get_mut(trade.symbol.0 as usize).and_then(Option::as_mut) else {
+            self.stats.unknown += 1;
+            return;
+        };
+        let previous = Timestamp(book.status.last_event);
+        let seen = book.continuity.observe(trade);
+        match seen {
+            Seen::Next => {}
+            Seen::Duplicate => {
+                self.stats.duplicates += 1;
+                return;
+            }
+            Seen::Fill => book.aggregator.on_proof(),
+            Seen::Gap { first_id, last_id } => {
+                let (symbol, to) = (trade.symbol, trade.ts_event);
+                let missing = Missing { symbol, first_id, last_id, from: previous, to };
+                book.open_gap(missing, &mut self.stats, &mut self.missing);
+            }
+        }
+        if trade.origin == Origin::Backlog && !book.started {
+            return; // It anchors the chain of ids and opens no candle.
+        }
+        book.started = true;
+        if book.aggregator.on_trade(trade) == Fold::Late {
+            self.stats.late_dropped += 1;
+        }
+        book.day.on_trade(trade);
+        book.writer.push(trade);
+        book.status.trades += 1;
+        book.status.last_event = book.status.last_event.max(trade.ts_event.0);
+        book.status.last_recv = book.status.last_recv.max(trade.ts_recv.0);
+        self.stats.trades += 1;
+        self.stats.newest_recv = self.stats.newest_recv.max(trade.ts_recv.0);
+        touch(book, &mut self.touched);
+    }
+
+    fn on_proof(&mut self, symbol: Symbol, last_id: u64) {
+        let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
+        let Some((first_id, last_id)) = book.continuity.expect(last_id) else { return };
+        if book.gaps.iter().any(|gap| gap.covers(first_id)) {
+            return;
+        }
+        let from = Timestamp(book.status.last_event);
+        book.open_gap(Missing { symbol, first_id, last_id, from, to: from }, &mut self.stats, &mut self.missing);
+        touch(book, &mut self.touched);
+    }
+
+    fn on_feed(&mut self, symbols: &[Symbol], down: Option<Timestamp>) {
+        for symbol in symbols {
+            let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { continue };
+            match down {
+                Some(since) if book.gaps.iter().all(|gap| gap.cause != Cause::FeedDisconnect) => {
+                    book.gaps.push(FeedGap::cut(since));
+                    book.status.gaps += 1;
+                    self.stats.gaps_open += 1;
+                }
+                Some(_) => {}
+                None => book.gaps.iter_mut().for_each(FeedGap::reconnected),
+            }
+            touch(book, &mut self.touched);
+        }
+    }
+
+    fn on_gap_lost(&mut self, symbol: Symbol, first_id: u64, last_id: u64) {
+        let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
+        for gap in &mut book.gaps {
+            gap.give_up(first_id, last_id);
+        }
+        touch(book, &mut self.touched);
+    }
+
+    /// Ends the turn at `now` and appends what it gives to `out`.
+    pub fn end_turn(&mut self, now: Timestamp, out: &mut Outputs) {
+        out.workers.resize_with(self.config.workers, Vec::new);
+        out.missing.append(&mut self.missing);
+        // Every symbol is looked at once a second or when it changed; candles of quiet symbols close by this clock.
+        let second = now.0.div_euclid(100_000_000);
+        let all = second != self.second;
+        self.second = second;
+        let touched = std::mem::take(&mut self.touched);
+        if all {
+            for index in 0..self.books.len() {
+                self.turn(index, now, out);
+            }
+        } else {
+            for symbol in &touched {
+                self.turn(symbol.0 as usize, now, out);
+            }
+        }
+        self.touched = touched;
+        self.touched.clear();
+        let asked = std::mem::take(&mut self.asked);
+        for wish in &asked {
+            self.answer(wish, now, out);
+        }
+        self.asked = asked;
+        self.asked.clear();
+        self.expire(now, all);
+    }
+
+    /// Closes, corrects and publishes for one symbol.
+    fn turn(&mut self, index: usize, now: Timestamp, out: &mut Outputs) {
+        let Some(book) = self.books.get_mut(index).and_then(Option::as_mut) else { return };
+        self.changes.clear();
+        book.aggregator.end_turn(now, &book.continuity, &mut self.changes);
+        for candle in &self.changes {
+            let counter = if candle.revision == 0 { &mut self.stats.candles_closed } else { &mut self.stats.revisions };
+            *counter += 1;
+        }
+        let changed = std::mem::take(&mut book.touched);
+        let mut notices = Vec::new();
+        if changed {
+            book.settle_gaps(&mut notices, &mut self.stats);
+        }
+        for channel in &book.channels {
+            let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) else { continue };
+            let mut publish = |class, content: Content<'_>| {
+                self.stats.frames += topic.publish(class, content, &book.instrument, now, out);
+            };
+            for notice in &notices {
+                publish(Class::Event, Content::Gap(notice));
+            }
+            match channel.kind() {
+                Kind::Market(interval) => {
+                    for candle in self.changes.iter().filter(|candle| candle.interval == interval) {
+                        publish(Class::Event, Content::Candle(candle));
+                    }
+                    if let Some(open) = changed.then(|| book.aggregator.open(interval)).flatten()
+                        && !open.is_flat()
+                    {
+                        publish(Class::State, Content::Candle(&open));
+                    }
+                }
+                Kind::Trades if changed => {
+                    let head = book.reader.head();
+                    let start = book.turn_start.max(head.saturating_sub(RING_TRADES as u64));
+                    let trades: Vec<_> = (start..head).filter_map(|seq| book.reader.read(seq).ok()).collect();
+                    if !trades.is_empty() {
+                        publish(Class::Event, Content::Trades(&trades));
+                    }
+                }
+                Kind::Ticker if changed => {
+                    if let Some(ticker) = book.day.ticker(now) {
+                        publish(Class::State, Content::Ticker(&ticker));
+                    }
+                }
+                Kind::Trades | Kind::Ticker => {}
+            }
+        }
+        book.turn_start = book.reader.head();
+    }
+
+    /// Answers a subscription: with what was missed, or with a snapshot.
+    fn answer(&mut self, wish: &Subscribe, now: Timestamp, out: &mut Outputs) {
+        let Some(symbol) = wish.channel.symbol(&self.directory) else { return };
+        let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(slot) = self.topics.get_mut(wish.channel.0 as usize) else { return };
+        let topic = slot.get_or_insert_with(|| {
+            self.epochs += 1;
+            book.channels.push(wish.channel);
+            let epoch = self.config.epoch.wrapping_mul(1 << 20).wrapping_add(self.epochs);
+            Topic::new(wish.channel, &self.directory, epoch)
+        });
+        if wish.join {
+            topic.join(wish.worker, wish.form);
+        }
+        let count = usize::from(wish.snapshot);
+        let delivery = topic.recover(wish).unwrap_or_else(|| match wish.channel.kind() {
+            Kind::Market(interval) => {
+                let candles = book.aggregator.latest(interval, count);
+                topic.snapshot(wish, &book.instrument, candles.iter().map(Content::Candle))
+            }
+            Kind::Trades => {
+                let trades = book.reader.latest(count);
+                topic.snapshot(wish, &book.instrument, trades.iter().map(Content::Trade))
+            }
+            Kind::Ticker => {
+                let ticker = book.day.ticker(now);
+                topic.snapshot(wish, &book.instrument, ticker.iter().map(Content::Ticker))
+            }
+        });
+        if let Some(worker) = out.workers.get_mut(usize::from(wish.worker)) {
+            worker.push(delivery);
+        }
+    }
+
+    /// Stops numbering channels that nobody has listened to for a while.
+    fn expire(&mut self, now: Timestamp, all: bool) {
+        for channel in self.left.drain(..) {
+            if let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) {
+                topic.idle_since(now);
+            }
+        }
+        if !all {
+            return;
+        }
+        for book in self.books.iter_mut().flatten() {
+            book.channels.retain(|channel| {
+                let Some(slot) = self.topics.get_mut(channel.0 as usize) else { return false };
+                let over = slot.as_ref().is_none_or(|topic| topic.is_over(now, LINGER));
+                if over {
+                    *slot = None;
+                }
+                !over
+            });
+        }
+    }
+}
+
+#[inline]
+fn touch(book: &mut Book, touched: &mut Vec<Symbol>) {
+    if !book.touched {
+        book.touched = true;
+        touched.push(book.symbol);
+    }
+}
+
+impl Book {
+    fn new(symbol: Symbol, instrument: Arc<Instrument>, config: ShardConfig) -> Self {
+        let rules = Rules {
+            late_window: config.late_window_ms.saturating_mul(1_000_000),
+            close_delay: config.close_delay_ms.saturating_mul(1_000_000),
+            ids: instrument.ids,
+        };
+        let (writer, reader) = ring(symbol, RING_TRADES);
+        Self {
+            symbol,
+            writer,
+            reader,
+            continuity: Continuity::new(instrument.ids),
+            aggregator: Aggregator::new(rules, &Interval::ALL),
+            day: Day::default(),
+            gaps: Vec::new(),
+            status: SymbolStatus::default(),
+            started: false,
+            touched: false,
+            turn_start: 0,
+            channels: Vec::new(),
+            instrument,
+        }
+    }
+
+    fn open_gap(&mut self, missing: Missing, stats: &mut ShardStats, wanted: &mut Vec<Missing>) {
+        let mut gap = FeedGap::ids(&missing);
+        let cut = self.gaps.iter().position(|gap| gap.cause == Cause::FeedDisconnect && !gap.has_ids());
+        if let Some(index) = cut {
+            // The cut was told already; now it is known which trades it cost.
+            let cut = self.gaps.swap_remove(index);
+            gap.cause = Cause::FeedDisconnect;
+            gap.told = cut.told;
+        } else {
+            stats.gaps_open += 1;
+            self.status.gaps += 1;
+        }
+        if missing.last_id - missing.first_id < HOLE_MAX {
+            wanted.push(missing);
+        } else {
+            gap.give_up(missing.first_id, missing.last_id);
+        }
+        self.gaps.push(gap);
+    }
+
+    /// Tells new gaps, and those that were filled or given up, once each.
+    fn settle_gaps(&mut self, notices: &mut Vec<FeedGap>, stats: &mut ShardStats) {
+        for gap in &mut self.gaps {
+            if !gap.told {
+                gap.told = true;
+                notices.push(*gap);
+            }
+            gap.check(&self.continuity);
+            match gap.state {
+                GapState::Open => continue,
+                GapState::Repaired => stats.gaps_repaired += 1,
+                GapState::Lost => stats.gaps_lost += 1,
+            }
+            notices.push(*gap);
+        }
+        self.gaps.retain(|gap| gap.state == GapState::Open);
+    }
+}
