@@ -8,6 +8,9 @@ impl Scale {
     /// The finest scale: 18 decimals.
     pub const MAX: u8 = 18;
 
+    /// Whole numbers.
+    pub const ZERO: Self = Self(0);
+
     /// A scale of `decimals` decimals, or `None` above 18.
     pub const fn new(decimals: u8) -> Option<Self> {
         if decimals <= Self::MAX { Some(Self(decimals)) } else { None }
