@@ -1,1 +1,4 @@
-//! Integration tests.
+//! Integration tests of the program: one binary, a module for each concern.
+
+mod golden;
+mod support;
