@@ -90,7 +90,8 @@ impl Continuity {
     fn insert(&mut self, first_id: u64, last_id: u64) -> Seen {
         // How many runs end before `first_id`; the run at this place is the only one that may hold or touch it.
         let at = self.runs.partition_point(|run| run.1 < first_id);
-        if self.runs.get(at).is_some_and(|run| run.0 <= first_id && last_id <= run.1) {
+        // A joined trade that overlaps a run in part cannot be taken apart: taking it would count fills twice.
+        if self.runs.get(at).is_some_and(|run| run.0 <= last_id) {
             return Seen::Duplicate;
         }
         let before = at.checked_sub(1).and_then(|index| self.runs.get(index)).copied();
@@ -164,6 +165,7 @@ mod tests {
         assert_eq!(seen.observe(&trade(6, 6)), Seen::Duplicate);
         assert!(!seen.covers(7, 10));
         assert_eq!(seen.holes().collect::<Vec<_>>(), [(8, 9)]);
+        assert_eq!(seen.observe(&trade(7, 8)), Seen::Duplicate, "7 is in already, so 8 is still missing");
         assert_eq!(seen.observe(&trade(9, 9)), Seen::Fill);
         assert_eq!(seen.observe(&trade(8, 8)), Seen::Fill);
         assert!(seen.covers(5, 11));

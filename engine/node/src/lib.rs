@@ -1,1 +1,38 @@
 //! Streaming runtime: shards, workers, sessions, WebSocket.
+//!
+//! `server` starts it all: one `shard_thread` per shard, one `worker` per few cores, the `accept` loop.
+//! - In: inputs through a `ShardSender` → `shard_thread` → batches over a `link` to each worker.
+//! - Out: a worker drains its queue (`deliver`: who follows what is in `table`), gathers (`turn`), writes (`flush`); slow
+//!   sessions have an `outbox`. Each second: `upkeep`.
+//! - Clients: `accept` → `upgrade` (`auth`) → a worker's `session`; their bytes → `codec` → `protocol` → `commands` →
+//!   `answer`.
+//! - `clock` reads the time, `metrics` counts, `config` bounds.
+
+pub mod accept;
+mod answer;
+pub mod auth;
+pub mod clock;
+pub mod codec;
+mod commands;
+pub mod config;
+mod deliver;
+mod flush;
+mod link;
+pub mod metrics;
+mod outbox;
+mod protocol;
+pub mod server;
+mod session;
+pub mod shard_thread;
+mod table;
+mod turn;
+mod upgrade;
+mod upkeep;
+mod worker;
+
+pub use auth::{Authenticator, ConfiguredKeys, Grant, KeyId};
+pub use clock::Clock;
+pub use config::{Limits, NodeConfig};
+pub use metrics::Metrics;
+pub use server::{Node, Parts, Status};
+pub use shard_thread::{SendError, ShardSender};

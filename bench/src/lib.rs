@@ -1,1 +1,0 @@
-//! What the speed claims are made with.

@@ -1,0 +1,70 @@
+//! Settings of a node.
+
+use std::{net::SocketAddr, thread};
+
+/// How much a client may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Channels of one connection.
+    pub channels_per_connection: usize,
+    /// How long after its end a candle may still be corrected.
+    pub late_window_ms: i64,
+    /// How long after its end a candle closes at the latest.
+    pub close_delay_ms: i64,
+    /// Bytes that wait for one slow client before its events are lost.
+    pub outbox_bytes: usize,
+    /// Open connections, HTTP and WebSocket together.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            channels_per_connection: 50,
+            late_window_ms: 300_000,
+            close_delay_ms: 1000,
+            outbox_bytes: 1 << 20,
+            connections: 65_536,
+        }
+    }
+}
+
+/// Settings of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that own sockets.
+    pub workers: usize,
+    /// Threads that own symbols.
+    pub shards: usize,
+    /// Whether workers and shards stay on one core each.
+    pub pin: bool,
+    /// How much a client may ask for.
+    pub limits: Limits,
+    /// How often a client is pinged; silent for two of these, it is closed.
+    pub ping_interval_ms: i64,
+    /// How long a socket may take nothing before its client counts as stuck.
+    pub write_deadline_ms: i64,
+    /// The kernel's send buffer of a session.
+    pub send_buffer_bytes: usize,
+    /// The epoch of this start: never repeats on the same listener. Zero takes the time of the start.
+    pub epoch: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            workers: (cores / 2).max(1),
+            shards: (cores / 4).max(1),
+            pin: false,
+            limits: Limits::default(),
+            ping_interval_ms: 20_000,
+            write_deadline_ms: 10_000,
+            send_buffer_bytes: 128 * 1024,
+            epoch: 0,
+        }
+    }
+}

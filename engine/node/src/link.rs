@@ -1,0 +1,76 @@
+//! The way to a worker: its queue, its waker, and how many sessions it has.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use engine::{channel::ChannelId, frame::Form, message::Delivery};
+use mio::Waker;
+
+use crate::session::NewSession;
+
+/// Messages that may wait for a worker.
+const QUEUE_MAX: usize = 4096;
+
+/// What a worker is told.
+pub(crate) enum WorkerMessage {
+    /// A shard's turn.
+    Batch {
+        deliveries: Vec<Delivery>,
+        /// Frames that were dropped before a full queue: channel, form and the last number.
+        dropped: Vec<(ChannelId, Form, u64)>,
+    },
+    /// A socket to own.
+    Connect(Box<NewSession>),
+    /// Close all sessions by that time and end.
+    Shutdown { until: i64 },
+}
+
+/// A handle to a worker; clones lead to the same one.
+#[derive(Clone)]
+pub(crate) struct WorkerLink {
+    queue: Sender<WorkerMessage>,
+    waker: Arc<Waker>,
+    signalled: Arc<AtomicBool>,
+    sessions: Arc<AtomicUsize>,
+}
+
+impl WorkerLink {
+    /// A link and its worker's end.
+    pub(crate) fn new(waker: Waker) -> (Self, Receiver<WorkerMessage>) {
+        let (queue, inbox) = bounded(QUEUE_MAX);
+        let link = Self { queue, waker: Arc::new(waker), signalled: Arc::default(), sessions: Arc::default() };
+        (link, inbox)
+    }
+
+    /// Queues a message and wakes the worker once; hands the message back if the queue is full or the worker is gone.
+    pub(crate) fn try_send(&self, message: WorkerMessage) -> Result<(), WorkerMessage> {
+        let result = self.queue.try_send(message).map_err(TrySendError::into_inner);
+        if !self.signalled.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "cannot wake a worker");
+        }
+        result
+    }
+
+    /// The worker is awake and about to read its queue.
+    pub(crate) fn on_awake(&self) {
+        self.signalled.store(false, Ordering::Release);
+    }
+
+    /// How many sessions the worker has or is about to have.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn on_opened(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn on_closed(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,276 @@
+//! One thread per shard: drains its queue, ends the turn, hands the deliveries to the workers. It never waits for anybody.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io, mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use engine::{
+    channel::ChannelId,
+    frame::Form,
+    market::{Directory, Symbol},
+    message::{Delivery, Input, Missing, Outputs},
+    shard::{Shard, ShardStats, SymbolStatus},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::Clock,
+    link::{WorkerLink, WorkerMessage},
+    metrics::{Metrics, Stage},
+};
+
+const QUEUE_MAX: usize = 65_536;
+const DRAIN_MAX: usize = 8192;
+const TICK: Duration = Duration::from_millis(10);
+const SECOND: i64 = 1_000_000_000;
+/// Repair requests that may wait for the repairer.
+const MISSING_MAX: usize = 4096;
+
+/// The node is shutting down: nothing takes inputs any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node is shut down")]
+pub struct SendError;
+
+/// Sends inputs to the shard that owns their symbol. Clones share the queues.
+#[derive(Clone)]
+pub struct ShardSender {
+    queues: Arc<[Sender<Input>]>,
+    directory: Arc<Directory>,
+}
+
+impl ShardSender {
+    /// Queues an input; hands it back if its queue is full.
+    ///
+    /// # Errors
+    /// [`SendError`] once the node is shut down.
+    pub fn try_send(&self, input: Input) -> Result<Option<Input>, SendError> {
+        let Some(queue) = self.queue(&input) else { return Ok(None) };
+        match queue.try_send(input) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(input)) => Ok(Some(input)),
+            Err(TrySendError::Disconnected(_)) => Err(SendError),
+        }
+    }
+
+    /// Queues an input; waits while its queue is full. Inputs of several symbols are split among their shards.
+    ///
+    /// # Errors
+    /// [`SendError`] once the node is shut down.
+    pub async fn send(&self, input: Input) -> Result<(), SendError> {
+        for part in self.split(input) {
+            let mut waiting = Some(part);
+            while let Some(input) = waiting.take() {
+                waiting = self.try_send(input)?;
+                if waiting.is_some() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Several symbols become one input per shard; [`ShardSender::try_send`] goes by the first symbol alone.
+    fn split(&self, input: Input) -> Vec<Input> {
+        let (symbols, since) = match input {
+            Input::FeedDown { symbols, since } => (symbols, Some(since)),
+            Input::FeedUp { symbols } => (symbols, None),
+            other => return vec![other],
+        };
+        let mut parts = vec![Vec::new(); self.queues.len()];
+        for symbol in symbols {
+            if let Some(part) = parts.get_mut(shard_of(symbol, self.queues.len())) {
+                part.push(symbol);
+            }
+        }
+        let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Vec::into_boxed_slice);
+        let input = |symbols| match since {
+            Some(since) => Input::FeedDown { symbols, since },
+            None => Input::FeedUp { symbols },
+        };
+        parts.map(input).collect()
+    }
+
+    fn queue(&self, input: &Input) -> Option<&Sender<Input>> {
+        let symbol = match input {
+            Input::Trade(trade) => trade.symbol,
+            Input::Proof { symbol, .. } | Input::GapLost { symbol, .. } | Input::Correction { symbol, .. } => *symbol,
+            Input::FeedDown { symbols, .. } | Input::FeedUp { symbols } => *symbols.first()?,
+            Input::Subscribe(wish) => wish.channel.symbol(&self.directory)?,
+            Input::Unsubscribe { channel, .. } => channel.symbol(&self.directory)?,
+        };
+        self.queues.get(shard_of(symbol, self.queues.len()))
+    }
+}
+
+/// Which shard owns a symbol.
+pub(crate) fn shard_of(symbol: Symbol, shards: usize) -> usize {
+    symbol.0 as usize % shards.max(1)
+}
+
+/// One queue per shard.
+pub(crate) fn queues(shards: usize, directory: &Arc<Directory>) -> (ShardSender, Vec<Receiver<Input>>) {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| bounded(QUEUE_MAX)).unzip();
+    (ShardSender { queues: senders.into(), directory: Arc::clone(directory) }, receivers)
+}
+
+/// What a shard thread tells about its symbols, renewed each second.
+pub(crate) type StatusBoard = Arc<Mutex<Vec<(Symbol, SymbolStatus)>>>;
+
+/// A worker as a shard sees it: what could not be queued waits here.
+struct Outlet {
+    link: WorkerLink,
+    held: Vec<Delivery>,
+    dropped: HashMap<(ChannelId, Form), u64>,
+}
+
+/// A shard and all that it speaks with.
+pub(crate) struct ShardThread {
+    pub(crate) shard: Shard,
+    pub(crate) symbols: Vec<Symbol>,
+    pub(crate) inputs: Receiver<Input>,
+    pub(crate) workers: Vec<WorkerLink>,
+    pub(crate) missing: mpsc::Sender<Missing>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) board: StatusBoard,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl ShardThread {
+    /// Starts the thread; it ends within a tick once `stop` is set.
+    pub(crate) fn spawn(self, number: usize, core: Option<core_affinity::CoreId>) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+            if let Some(core) = core {
+                core_affinity::set_for_current(core);
+            }
+            self.run();
+        })
+    }
+
+    fn run(mut self) {
+        let links = mem::take(&mut self.workers);
+        let mut outlets: Vec<_> = links.into_iter().map(Outlet::new).collect();
+        let mut out = Outputs::default();
+        let mut wanted = VecDeque::new();
+        let mut told = ShardStats::default();
+        let mut next_second = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let Some(newest) = self.drain() else { break };
+            let now = self.clock.now();
+            self.shard.end_turn(now, &mut out);
+            for (outlet, deliveries) in outlets.iter_mut().zip(&mut out.workers) {
+                outlet.send(deliveries, &self.metrics);
+            }
+            if let Some((event, recv)) = newest {
+                self.metrics.on_latency(Stage::Venue, recv - event);
+                self.metrics.on_latency(Stage::Engine, now.0 - recv);
+            }
+            self.ask_for(&mut wanted, &mut out.missing);
+            if now.0 >= next_second {
+                next_second = now.0 + SECOND;
+                self.tell(&mut told);
+            }
+        }
+        self.tell(&mut told);
+    }
+
+    /// Takes inputs until there are none or enough. Gives the times of the first trade; nothing at all once all senders
+    /// are gone.
+    #[expect(clippy::option_option, reason = "no trade, and no more inputs ever, are different")]
+    fn drain(&mut self) -> Option<Option<(i64, i64)>> {
+        let mut first = None;
+        let mut input = match self.inputs.recv_timeout(TICK) {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return None,
+        };
+        let mut count = 0;
+        while let Some(one) = input.take() {
+            if let (None, Input::Trade(trade)) = (first, &one) {
+                first = Some((trade.ts_event.0, trade.ts_recv.0));
+            }
+            self.shard.on_input(one);
+            count += 1;
+            if count < DRAIN_MAX {
+                input = self.inputs.try_recv().ok();
+            }
+        }
+        Some(first)
+    }
+
+    /// Passes holes on to the repairer; what it does not take now waits, within a bound.
+    fn ask_for(&self, wanted: &mut VecDeque<Missing>, missing: &mut Vec<Missing>) {
+        wanted.extend(missing.drain(..));
+        while let Some(one) = wanted.front() {
+            match self.missing.try_send(*one) {
+                Err(mpsc::error::TrySendError::Full(_)) => break,
+                _ => wanted.pop_front(),
+            };
+        }
+        while wanted.len() > MISSING_MAX {
+            wanted.pop_front();
+            self.metrics.missing_dropped.inc();
+        }
+    }
+
+    /// Renews counters and the present of each symbol.
+    fn tell(&self, told: &mut ShardStats) {
+        let (stats, metrics) = (*self.shard.stats(), &self.metrics);
+        metrics.trades.inc_by(stats.trades - told.trades);
+        metrics.duplicates.inc_by(stats.duplicates - told.duplicates);
+        metrics.late_dropped.inc_by(stats.late_dropped - told.late_dropped);
+        metrics.gaps_open.inc_by(stats.gaps_open - told.gaps_open);
+        metrics.gaps_repaired.inc_by(stats.gaps_repaired - told.gaps_repaired);
+        metrics.gaps_lost.inc_by(stats.gaps_lost - told.gaps_lost);
+        metrics.unknown.inc_by(stats.unknown - told.unknown);
+        metrics.frames.inc_by(stats.frames - told.frames);
+        metrics.candles_closed.inc_by(stats.candles_closed - told.candles_closed);
+        metrics.revisions.inc_by(stats.revisions - told.revisions);
+        *told = stats;
+        let present = self.symbols.iter().map(|symbol| (*symbol, self.shard.symbol_status(*symbol))).collect();
+        *self.board.lock().unwrap_or_else(PoisonError::into_inner) = present;
+    }
+}
+
+impl Outlet {
+    fn new(link: WorkerLink) -> Self {
+        Self { link, held: Vec::new(), dropped: HashMap::new() }
+    }
+
+    /// Hands over a turn's deliveries as one message. Before a full queue frames are dropped, and told of later, but
+    /// answers to subscriptions are kept.
+    fn send(&mut self, deliveries: &mut Vec<Delivery>, metrics: &Metrics) {
+        if self.held.is_empty() && self.dropped.is_empty() {
+            if deliveries.is_empty() {
+                return;
+            }
+        } else {
+            self.held.append(deliveries);
+            mem::swap(&mut self.held, deliveries);
+        }
+        let dropped = self.dropped.iter().map(|((channel, form), seq)| (*channel, *form, *seq)).collect();
+        // The vector goes to the worker and is freed there: one allocation per turn and worker.
+        let message = WorkerMessage::Batch { deliveries: mem::take(deliveries), dropped };
+        let Err(WorkerMessage::Batch { deliveries, .. }) = self.link.try_send(message) else {
+            self.dropped.clear();
+            return;
+        };
+        for delivery in deliveries {
+            match delivery {
+                Delivery::Frame(frame) => {
+                    metrics.frames_dropped.inc();
+                    self.dropped.insert((frame.channel, frame.form), frame.seq);
+                }
+                snapshot @ Delivery::Snapshot { .. } => self.held.push(snapshot),
+            }
+        }
+    }
+}

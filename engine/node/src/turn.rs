@@ -1,0 +1,150 @@
+//! What one turn of a worker sends: each message once, however many sessions want it.
+//!
+//! A session's pending messages are a path in a tree: it hangs below the path of the messages before. Sessions that want
+//! the same messages are on the same node, so their bytes are gathered once and a delivery is one table step.
+
+use bytes::Bytes;
+use engine::{channel::ChannelId, frame::Frame};
+
+/// What a message is, as far as a slow session needs to know.
+#[derive(Clone, Debug)]
+pub(crate) enum ItemKind {
+    /// An answer, a ping or a close frame: never dropped.
+    Control,
+    /// The answer to a subscription; covers the channel up to `seq`.
+    Snapshot { channel: ChannelId, seq: u64 },
+    /// A frame; the session had the channel up to `before`.
+    Frame { frame: Frame, before: u64 },
+}
+
+/// One message of the turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// What is written if nothing is in the way.
+    pub(crate) bytes: Bytes,
+    pub(crate) kind: ItemKind,
+}
+
+impl Item {
+    pub(crate) fn control(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), kind: ItemKind::Control }
+    }
+
+    /// A frame for sessions that have seen all before it.
+    pub(crate) fn frame(frame: Frame) -> Self {
+        let before = frame.seq.saturating_sub(1);
+        Self { bytes: frame.bytes.clone(), kind: ItemKind::Frame { frame, before } }
+    }
+
+    /// A frame for a session that has the channel up to `before`.
+    pub(crate) fn frame_after(frame: Frame, before: u64) -> Self {
+        let skipped = frame.seq.saturating_sub(before).saturating_sub(1);
+        Self { bytes: frame.with_skipped(skipped), kind: ItemKind::Frame { frame, before } }
+    }
+}
+
+/// The place of a session that has nothing pending.
+pub(crate) const ROOT: u32 = 0;
+
+#[derive(Clone, Copy)]
+struct Node {
+    parent: u32,
+    item: u32,
+    /// The newest message that was hung below, and where.
+    child_item: u32,
+    child: u32,
+}
+
+const EMPTY: Node = Node { parent: ROOT, item: u32::MAX, child_item: u32::MAX, child: ROOT };
+
+/// See the module.
+pub(crate) struct Turn {
+    items: Vec<Item>,
+    nodes: Vec<Node>,
+}
+
+impl Turn {
+    pub(crate) fn new() -> Self {
+        Self { items: Vec::new(), nodes: vec![EMPTY] }
+    }
+
+    /// Takes a message in and returns its number.
+    pub(crate) fn add(&mut self, item: Item) -> u32 {
+        self.items.push(item);
+        (self.items.len() - 1) as u32
+    }
+
+    /// Where a session moves from `node` when it is sent `item`.
+    #[inline]
+    pub(crate) fn step(&mut self, node: u32, item: u32) -> u32 {
+        let next = self.nodes.len() as u32;
+        let Some(place) = self.nodes.get_mut(node as usize) else { return node };
+        if place.child_item == item {
+            return place.child;
+        }
+        place.child_item = item;
+        place.child = next;
+        self.nodes.push(Node { parent: node, item, ..EMPTY });
+        next
+    }
+
+    /// The messages of a node, oldest first.
+    pub(crate) fn path(&self, mut node: u32, out: &mut Vec<u32>) {
+        out.clear();
+        while node != ROOT
+            && let Some(place) = self.nodes.get(node as usize)
+        {
+            out.push(place.item);
+            node = place.parent;
+        }
+        out.reverse();
+    }
+
+    pub(crate) fn item(&self, item: u32) -> Option<&Item> {
+        self.items.get(item as usize)
+    }
+
+    /// When the oldest frame of the turn was encoded.
+    pub(crate) fn oldest_encode(&self) -> Option<i64> {
+        self.items.iter().find_map(|item| match &item.kind {
+            ItemKind::Frame { frame, .. } => Some(frame.ts_encode),
+            _ => None,
+        })
+    }
+
+    /// Forgets everything; all sessions must be back at [`ROOT`].
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.nodes.clear();
+        self.nodes.push(EMPTY);
+        if self.items.capacity() > 65_536 {
+            self.items = Vec::new();
+            self.nodes = vec![EMPTY];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_with_the_same_messages_share_a_node() {
+        let mut turn = Turn::new();
+        let [a, b] = ["a", "b"].map(|text| turn.add(Item::control(Bytes::from_static(text.as_bytes()))));
+        let mut sessions = [ROOT; 4];
+        for at in [0, 1, 2] {
+            sessions[at] = turn.step(sessions[at], a);
+        }
+        for at in [0, 1, 3] {
+            sessions[at] = turn.step(sessions[at], b);
+        }
+        assert_eq!(sessions[0], sessions[1]);
+        assert!(sessions[2] != sessions[0] && sessions[3] != sessions[0]);
+        let mut path = Vec::new();
+        turn.path(sessions[0], &mut path);
+        assert_eq!(path, [a, b]);
+        turn.path(sessions[3], &mut path);
+        assert_eq!(path, [b]);
+    }
+}

@@ -1,0 +1,350 @@
+//! A worker thread: owns sockets and who follows what. Drain, then emit, then flush: one write per session and turn.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam::channel::Receiver;
+use engine::{
+    channel::ChannelId,
+    frame::Form,
+    market::Directory,
+    message::{Input, SessionId, WorkerId},
+};
+use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
+use slab::Slab;
+
+use crate::{
+    answer::{Answer, WelcomeLimits},
+    auth::Authenticator,
+    clock::Clock,
+    codec::Decoder,
+    config::NodeConfig,
+    link::{WorkerLink, WorkerMessage},
+    metrics::Metrics,
+    session::{NewSession, Sending, Session},
+    shard_thread::ShardSender,
+    table::Table,
+    turn::{Item, ROOT, Turn},
+};
+
+const WAKE: Token = Token(usize::MAX);
+const EVENTS_MAX: usize = 1024;
+/// Messages of its queue that a worker takes in one turn.
+const MESSAGES_MAX: usize = 256;
+const READ_BYTES: usize = 64 * 1024;
+const SECOND: i64 = 1_000_000_000;
+/// With more inputs than this before full shards, clients are not read.
+const DEFERRED_MAX: usize = 4096;
+
+/// What all workers share.
+pub(crate) struct Context {
+    pub(crate) config: NodeConfig,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) shards: ShardSender,
+}
+
+/// Sessions that read a channel again because frames were dropped on the way.
+pub(crate) struct Reread {
+    pub(crate) sessions: Vec<SessionId>,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    pub(crate) number: WorkerId,
+    pub(crate) context: Arc<Context>,
+    poll: Poll,
+    inbox: Receiver<WorkerMessage>,
+    link: WorkerLink,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) table: Table,
+    pub(crate) sending: Sending,
+    /// Inputs that a full shard did not take yet.
+    pub(crate) deferred: VecDeque<Input>,
+    /// States that wait for their pace: when, whose, of which channel.
+    pub(crate) timers: BinaryHeap<Reverse<(i64, SessionId, u32)>>,
+    pub(crate) rereads: HashMap<SessionId, Reread>,
+    /// Sessions that may have more to read.
+    unread: VecDeque<SessionId>,
+    pub(crate) now: i64,
+    next_second: i64,
+    pub(crate) generation: u64,
+    stop_at: Option<i64>,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) read_buffer: Vec<u8>,
+    /// Bytes in all outboxes, as last told to the gauge.
+    pub(crate) told_outbox: i64,
+}
+
+/// The place of a session in the slab.
+pub(crate) fn key_of(id: SessionId) -> usize {
+    (id & u64::from(u32::MAX)) as usize
+}
+
+impl Worker {
+    /// Starts a worker's thread.
+    pub(crate) fn spawn(
+        number: WorkerId,
+        context: Arc<Context>,
+        core: Option<core_affinity::CoreId>,
+    ) -> io::Result<(WorkerLink, JoinHandle<()>)> {
+        let poll = Poll::new()?;
+        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), WAKE)?);
+        let table = Table::new(ChannelId::count(&context.directory));
+        let worker = Self {
+            number,
+            context,
+            poll,
+            inbox,
+            link: link.clone(),
+            sessions: Slab::new(),
+            table,
+            sending: Sending { turn: Turn::new(), dirty: Vec::new() },
+            deferred: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            rereads: HashMap::new(),
+            unread: VecDeque::new(),
+            now: 0,
+            next_second: 0,
+            generation: 0,
+            stop_at: None,
+            scratch: Vec::new(),
+            read_buffer: vec![0; READ_BYTES],
+            told_outbox: 0,
+        };
+        let handle = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            if let Some(core) = core {
+                core_affinity::set_for_current(core);
+            }
+            worker.run();
+        })?;
+        Ok((link, handle))
+    }
+
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "a worker cannot poll");
+                return;
+            }
+            self.now = self.context.clock.now().0;
+            self.link.on_awake();
+            self.read_sockets(&events);
+            self.read_queue();
+            self.fire_timers();
+            self.flush();
+            self.send_deferred();
+            if self.now >= self.next_second {
+                self.next_second = self.now + SECOND;
+                self.on_second();
+                self.flush();
+            }
+            if self.stop_at.is_some_and(|until| self.sessions.is_empty() || self.now >= until) {
+                let keys: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
+                keys.into_iter().for_each(|key| self.drop_session(key));
+                return;
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        if !self.unread.is_empty() && self.deferred.len() < DEFERRED_MAX {
+            return Duration::ZERO;
+        }
+        if !self.inbox.is_empty() {
+            return Duration::ZERO;
+        }
+        let mut until = self.next_second;
+        if let Some(Reverse((due, ..))) = self.timers.peek() {
+            until = until.min(*due);
+        }
+        if !self.deferred.is_empty() || self.stop_at.is_some() {
+            until = until.min(self.now + 5_000_000);
+        }
+        let wait = until.saturating_sub(self.context.clock.now().0);
+        // Rounded up: a timer that fires a little late fires once.
+        Duration::from_nanos(u64::try_from(wait).unwrap_or(0)) + Duration::from_micros(100)
+    }
+
+    fn read_sockets(&mut self, events: &Events) {
+        for event in events {
+            let Token(key) = event.token();
+            let Some(session) = self.sessions.get(key) else { continue };
+            let id = session.id;
+            if event.is_writable() && session.outbox.is_some() {
+                self.drain(key);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.unread.push_back(id);
+            }
+        }
+        for _ in 0..self.unread.len() {
+            if self.deferred.len() >= DEFERRED_MAX {
+                return;
+            }
+            let Some(id) = self.unread.pop_front() else { return };
+            let is_same = self.sessions.get(key_of(id)).is_some_and(|session| session.id == id);
+            if is_same && self.read(key_of(id)) {
+                self.unread.push_back(id);
+            }
+        }
+    }
+
+    fn read_queue(&mut self) {
+        for _ in 0..MESSAGES_MAX {
+            let Ok(message) = self.inbox.try_recv() else { return };
+            match message {
+                WorkerMessage::Batch { deliveries, dropped } => {
+                    deliveries.into_iter().for_each(|delivery| self.on_delivery(delivery));
+                    dropped.into_iter().for_each(|(channel, form, seq)| self.on_dropped(channel, form, seq));
+                }
+                WorkerMessage::Connect(new) => self.connect(*new),
+                WorkerMessage::Shutdown { until } => {
+                    self.stop_at = Some(until);
+                    let keys: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
+                    keys.into_iter().for_each(|key| self.close(key, 1012, "server restarts; reconnect with since"));
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, new: NewSession) {
+        let mut socket = TcpStream::from_std(new.socket);
+        let place = self.sessions.vacant_entry();
+        let key = place.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(key), interest) {
+            tracing::warn!(%error, "cannot watch a socket");
+            self.link.on_closed();
+            return;
+        }
+        self.generation += 1;
+        let id = self.generation << 32 | key as u64;
+        place.insert(Session {
+            id,
+            socket,
+            form: new.form,
+            node: ROOT,
+            decoder: Decoder::default(),
+            subscriptions: Vec::new(),
+            paced: Vec::new(),
+            outbox: None,
+            wishes: VecDeque::new(),
+            in_flight: 0,
+            permit: new.permit,
+            alive_at: self.now,
+            pinged_at: self.now,
+            faults: 0,
+            closing: None,
+            _slot: new.slot,
+        });
+        self.context.metrics.connections.inc();
+        self.welcome(key, id, new.connections);
+        self.on_bytes(key, &new.early);
+        self.unread.push_back(id);
+    }
+
+    fn welcome(&mut self, key: usize, id: SessionId, connections: u32) {
+        let config = &self.context.config;
+        let answer = Answer::Welcome {
+            connection_id: format!("{:x}-{}-{id:x}", config.epoch, self.number),
+            server_time: self.now.div_euclid(1_000_000),
+            epoch: format!("{:x}", config.epoch),
+            limits: WelcomeLimits { connections, channels: config.limits.channels_per_connection },
+            ping_interval_ms: config.ping_interval_ms,
+        };
+        self.send_control(key, answer.frame());
+    }
+
+    /// Sends an answer, a ping or a close frame to one session.
+    pub(crate) fn send_control(&mut self, key: usize, bytes: impl Into<bytes::Bytes>) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.send_own(key as u32, Item::control(bytes), &mut self.sending, &self.context.directory);
+        }
+    }
+
+    /// Gives an input to its shard, in order, as soon as the shard takes it.
+    pub(crate) fn to_shard(&mut self, input: Input) {
+        self.deferred.push_back(input);
+    }
+
+    fn send_deferred(&mut self) {
+        while let Some(input) = self.deferred.pop_front() {
+            match self.context.shards.try_send(input) {
+                Ok(None) => {}
+                Ok(Some(input)) => {
+                    self.deferred.push_front(input);
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Ends all of a session's subscriptions.
+    pub(crate) fn leave_all(&mut self, key: usize) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let channels: Vec<_> = session.subscriptions.iter().map(|entry| entry.channel).collect();
+        channels.into_iter().for_each(|channel| self.leave(key, channel));
+    }
+
+    /// Ends one subscription; false if there was none.
+    pub(crate) fn leave(&mut self, key: usize, channel: ChannelId) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let Some(place) = session.find(channel) else { return false };
+        let form = session.form;
+        let subscription = session.subscriptions.swap_remove(place);
+        session.paced.retain(|paced| paced.channel != channel);
+        if let Some(outbox) = &mut session.outbox {
+            outbox.leave(channel);
+        }
+        let asked = session.wishes.len();
+        session.wishes.retain(|wish| wish.channel != channel || !wish.join);
+        let is_joined = asked == session.wishes.len();
+        if let Some(moved) = self.table.leave(channel, form, subscription.at) {
+            self.moved(moved as usize, channel, subscription.at);
+        }
+        if is_joined {
+            self.to_shard(Input::Unsubscribe { worker: self.number, channel, form });
+        }
+        true
+    }
+
+    fn moved(&mut self, key: usize, channel: ChannelId, at: u32) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(place) = session.find(channel)
+            && let Some(entry) = session.subscriptions.get_mut(place)
+        {
+            entry.at = at;
+        }
+    }
+
+    /// Forgets a session whose socket is done.
+    pub(crate) fn drop_session(&mut self, key: usize) {
+        self.leave_all(key);
+        let Some(mut session) = self.sessions.try_remove(key) else { return };
+        // Closing the socket below takes it out of the poll as well.
+        let _ = self.poll.registry().deregister(&mut session.socket);
+        self.context.metrics.connections.dec();
+        self.link.on_closed();
+    }
+
+    /// The position of a session in a channel, if it has its snapshot.
+    pub(crate) fn position(&mut self, key: usize, channel: ChannelId, form: Form) -> Option<u64> {
+        let session = self.sessions.get(key)?;
+        let at = session.subscriptions.get(session.find(channel)?)?.at;
+        self.table.member(channel, form, at).map(|member| member.seq).filter(|seq| *seq != crate::table::WAITING)
+    }
+}
