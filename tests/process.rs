@@ -1,0 +1,117 @@
+//! The program as a process: started on a free port, stopped at the end, whatever happens.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// A running `kandle`.
+pub(crate) struct Kandle {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) ws_url: String,
+    pub(crate) key: String,
+}
+
+impl Kandle {
+    /// `kandle demo --json` on a free port.
+    pub(crate) fn demo() -> Self {
+        let mut child = command(&["demo", "--json", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let first: Value = serde_json::from_str(&line).unwrap();
+        let text = |name: &str| first[name].as_str().unwrap().to_owned();
+        Self { child, url: text("url"), ws_url: text("ws_url"), key: text("api_key") }
+    }
+
+    /// `kandle serve` with a configuration, on a free port that was just seen to be free.
+    pub(crate) fn serve(config: &str) -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let folder = tempdir();
+        let file = folder.join("kandle.toml");
+        std::fs::write(&file, format!("listen = \"{address}\"\n{config}")).unwrap();
+        let child = command(&["serve", "--config", file.to_str().unwrap()]).spawn().unwrap();
+        let (url, ws_url) = (format!("http://{address}"), format!("ws://{address}/v1/ws"));
+        let kandle = Self { child, url, ws_url, key: "kai-test-key".into() };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while kandle.get("/v1/ping").is_none() {
+            assert!(Instant::now() < deadline, "kandle serve does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        kandle
+    }
+
+    /// The body of a GET, or `None` if nobody answers.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        use std::io::Write;
+        let address = self.url.strip_prefix("http://")?;
+        let mut socket = std::net::TcpStream::connect(address).ok()?;
+        socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+
+    pub(crate) fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get(path).unwrap()).unwrap()
+    }
+
+    /// Asks the process to end, as an operator's SIGTERM does, and returns how long it took.
+    pub(crate) fn terminate(&mut self) -> Duration {
+        let start = Instant::now();
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(15), "still running after SIGTERM");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        start.elapsed()
+    }
+
+    /// Runs a client program with this server's URL and key in its environment, for at most `seconds`.
+    pub(crate) fn client(&self, program: &str, arguments: &[&str], seconds: u64) -> (bool, String) {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("KAI_WS_URL", &self.ws_url)
+            .env("KAI_API_KEY", &self.key)
+            .env("PYTHONUNBUFFERED", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), text.into_owned())
+    }
+}
+
+impl Drop for Kandle {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program with these arguments.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kandle"));
+    command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A fresh folder of this test run.
+pub(crate) fn tempdir() -> std::path::PathBuf {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("kandle-test-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# All tests: the workspace, the ring under loom, and real clients. Prepares what the clients need under target/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need() { command -v "$1" >/dev/null || { echo "tests/run.sh: $1 is missing: $2" >&2; exit 1; }; }
+need cargo "install Rust from your system's packages or rustup"
+need python3 "install python3 with its venv module"
+
+venv=target/clients
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -c 'import websockets' 2>/dev/null || "$venv/bin/pip" install --quiet 'websockets>=14,<17'
+export KANDLE_PYTHON="$PWD/$venv/bin/python"
+if command -v node >/dev/null; then KANDLE_NODE=$(command -v node); export KANDLE_NODE; fi
+
+cargo test --workspace --quiet "$@"
+echo "the ring, every interleaving:"
+RUSTFLAGS="--cfg loom" cargo test --quiet --release -p engine --lib --target-dir target/loom loom_

@@ -1,0 +1,289 @@
+//! The core as one machine: recorded trades in, what subscribers are sent out; holes, lateness, clocks and resumption.
+
+use std::sync::Arc;
+
+use engine::{
+    channel::ChannelId,
+    frame::Form,
+    market::{Directory, Origin, Price, Quantity, Side, Symbol, Timestamp, Trade, Venue},
+    message::{Delivery, Input, Missing, Outputs, Position, Subscribe},
+    shard::{Shard, ShardConfig},
+};
+use feeds::{
+    symbols::scaled,
+    venue::{Event, Names, Parser},
+};
+use serde_json::Value;
+
+use crate::{
+    fixtures,
+    support::{read, shared},
+};
+
+struct Rig {
+    shard: Shard,
+    directory: Arc<Directory>,
+    out: Outputs,
+}
+
+impl Rig {
+    fn new(directory: Arc<Directory>) -> Self {
+        let config = ShardConfig { late_window_ms: 60_000, ..ShardConfig::default() };
+        let symbols: Vec<_> = directory.symbols().map(|(symbol, _)| symbol).collect();
+        let shard = Shard::new(Arc::clone(&directory), symbols.into_iter(), config);
+        Self { shard, directory, out: Outputs::default() }
+    }
+
+    /// One instrument `BTC` on Binance with prices of 2 decimals.
+    fn btc() -> Self {
+        let mut directory = Directory::new();
+        directory.register(Some("BTC"), scaled(Venue::Binance, "BTCUSDT", 2, 3)).unwrap();
+        Self::new(Arc::new(directory))
+    }
+
+    fn subscribe(&mut self, channel: &str, since: Option<Position>) {
+        let channel = ChannelId::parse(channel, &self.directory).unwrap();
+        let wish = Subscribe { worker: 0, session: 7, channel, form: Form::Number, since, snapshot: 200, join: true };
+        self.shard.on_input(Input::Subscribe(wish));
+    }
+
+    fn leave(&mut self, channel: &str) {
+        let channel = ChannelId::parse(channel, &self.directory).unwrap();
+        self.shard.on_input(Input::Unsubscribe { worker: 0, channel, form: Form::Number });
+    }
+
+    /// Ends the turn at `ms` and returns the ops that worker 0 was sent.
+    fn turn(&mut self, ms: i64) -> Vec<Value> {
+        self.shard.end_turn(Timestamp::from_millis(ms), &mut self.out);
+        let mut ops = Vec::new();
+        for delivery in self.out.workers.iter_mut().flat_map(std::mem::take) {
+            match delivery {
+                Delivery::Frame(frame) => ops.push(serde_json::from_slice(frame.text()).unwrap()),
+                Delivery::Snapshot { frames, .. } => {
+                    for frame in frames {
+                        let start = frame.iter().position(|byte| *byte == b'{').unwrap();
+                        ops.push(serde_json::from_slice(&frame[start..]).unwrap());
+                    }
+                }
+            }
+        }
+        ops
+    }
+
+    fn trade(&mut self, id: u64, ms: i64, price: i64, quantity: i64) {
+        self.shard.on_input(Input::Trade(trade(id, ms, price, quantity, Origin::Live)));
+    }
+}
+
+fn trade(id: u64, ms: i64, price: i64, quantity: i64, origin: Origin) -> Trade {
+    let ts = Timestamp::from_millis(ms);
+    let (price, quantity) = (Price(price), Quantity(quantity));
+    Trade {
+        symbol: Symbol(0),
+        first_id: id,
+        id,
+        trades: 1,
+        ts_event: ts,
+        ts_recv: ts,
+        price,
+        quantity,
+        side: Side::Buy,
+        origin,
+    }
+}
+
+/// Minute 0 of these tests: a whole hour.
+const T0: i64 = 1_723_158_000_000;
+
+fn brief(op: &Value) -> String {
+    let data = &op["data"];
+    let time = (data["ts"].as_i64().unwrap_or(0) - T0) / 1000;
+    format!(
+        "{}s {} {} r{} {}",
+        time,
+        data["close"],
+        data["trades"],
+        data["revision"],
+        data["state"].as_str().unwrap_or("")
+    )
+}
+
+fn closed(ops: &[Value]) -> Vec<String> {
+    ops.iter().filter(|op| op["data"]["is_closed"] == true).map(brief).collect()
+}
+
+#[test]
+fn each_interval_closes_once_by_the_clock_also_without_a_trade() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    rig.trade(1, T0 + 100, 10_000, 5);
+    let ops = rig.turn(T0 + 200);
+    assert_eq!((ops.len(), &ops[0]["op"], &ops[0]["seq"]), (1, &Value::from("snapshot"), &Value::from(0)));
+    rig.trade(2, T0 + 60_500, 10_100, 5);
+    rig.trade(3, T0 + 60_600, 10_200, 5);
+    assert_eq!(closed(&rig.turn(T0 + 60_700)), Vec::<String>::new(), "the first candle is not proven and waits");
+    assert_eq!(closed(&rig.turn(T0 + 61_100)), ["0s 100 1 r0 partial"]);
+    assert_eq!(closed(&rig.turn(T0 + 120_900)), Vec::<String>::new());
+    assert_eq!(closed(&rig.turn(T0 + 121_100)), ["60s 102 2 r0 partial"], "nothing proves its end yet");
+    assert_eq!(closed(&rig.turn(T0 + 181_200)), ["120s 102 0 r0 flat"]);
+    assert_eq!(closed(&rig.turn(T0 + 300)), Vec::<String>::new(), "a clock that goes back closes nothing twice");
+    rig.trade(4, T0 + 190_000, 10_300, 5);
+    assert_eq!(closed(&rig.turn(T0 + 190_100)), ["60s 102 2 r1 complete"], "the next id is the proof");
+    let ahead = closed(&rig.turn(T0 + 3_790_000));
+    assert_eq!(ahead.len(), 60, "an hour later each minute closes, once");
+    assert_eq!(closed(&rig.turn(T0 + 3_791_000)), Vec::<String>::new());
+}
+
+#[test]
+fn a_busy_minute_closes_as_soon_as_the_ids_prove_it() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    for (id, ms) in [(1, 59_000), (2, 60_100), (3, 90_000), (4, 119_900)] {
+        rig.trade(id, T0 + ms, 10_000, 5);
+    }
+    rig.turn(T0 + 119_950);
+    rig.trade(5, T0 + 120_010, 10_000, 5);
+    assert_eq!(closed(&rig.turn(T0 + 120_020)), ["60s 100 3 r0 complete"]);
+}
+
+#[test]
+fn a_late_trade_gives_a_revision_and_a_sealed_candle_stays() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    for (id, ms, price) in [(1, 1000, 10_000), (2, 2000, 10_100), (4, 61_000, 10_300)] {
+        rig.trade(id, T0 + ms, price, 5);
+    }
+    rig.turn(T0 + 61_500);
+    assert_eq!(rig.shard.stats().gaps_open, 1);
+    rig.shard.on_input(Input::Trade(trade(3, T0 + 30_000, 10_900, 5, Origin::Repair)));
+    assert_eq!(closed(&rig.turn(T0 + 62_000)), ["0s 109 3 r1 partial"], "the first minute has no beginning");
+    rig.shard.on_input(Input::Trade(trade(3, T0 + 30_000, 10_900, 5, Origin::Repair)));
+    assert_eq!(closed(&rig.turn(T0 + 62_100)), Vec::<String>::new());
+    assert_eq!(rig.shard.stats().duplicates, 1);
+    rig.trade(6, T0 + 200_000, 10_400, 5);
+    rig.turn(T0 + 200_100);
+    let dropped = rig.shard.stats().late_dropped;
+    rig.shard.on_input(Input::Trade(trade(5, T0 + 61_500, 9_000, 5, Origin::Repair)));
+    let ops = rig.turn(T0 + 200_200);
+    assert!(closed(&ops).iter().all(|line| !line.starts_with("60s 90")), "{:?}", closed(&ops));
+    assert_eq!(rig.shard.stats().late_dropped, dropped + 1);
+}
+
+#[test]
+fn a_dropped_subscriber_resumes_without_a_hole_or_gets_a_fresh_snapshot() {
+    let mut rig = Rig::btc();
+    rig.subscribe("trades.BTC", None);
+    let snapshot = rig.turn(T0).remove(0);
+    let epoch = u64::from_str_radix(snapshot["epoch"].as_str().unwrap(), 16).unwrap();
+    for id in 1..=3 {
+        rig.trade(id, T0 + id as i64, 10_000, 5);
+        assert_eq!(rig.turn(T0 + id as i64)[0]["seq"], id);
+    }
+    rig.leave("trades.BTC");
+    rig.turn(T0 + 10);
+    for id in 4..=6 {
+        rig.trade(id, T0 + 10 + id as i64, 10_000, 5);
+        rig.turn(T0 + 10 + id as i64);
+    }
+    rig.subscribe("trades.BTC", Some(Position { epoch, seq: 3 }));
+    let ops = rig.turn(T0 + 20);
+    assert_eq!((&ops[0]["recovered"], &ops[0]["seq"]), (&Value::Bool(true), &Value::from(3)));
+    assert_eq!(ops[1..].iter().map(|op| op["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [4, 5, 6]);
+    for wrong in [Position { epoch: epoch + 1, seq: 3 }, Position { epoch, seq: 99 }] {
+        rig.subscribe("trades.BTC", Some(wrong));
+        let ops = rig.turn(T0 + 30);
+        assert_eq!((ops.len(), &ops[0]["recovered"], &ops[0]["seq"]), (1, &Value::Bool(false), &Value::from(6)));
+        assert_eq!(ops[0]["data"].as_array().unwrap().len(), 6);
+    }
+}
+
+#[test]
+fn a_cut_feed_is_told_and_its_end_too() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    rig.trade(1, T0, 10_000, 5);
+    rig.turn(T0 + 10);
+    let symbols: Box<[Symbol]> = [Symbol(0)].into();
+    rig.shard.on_input(Input::FeedDown { symbols: symbols.clone(), since: Timestamp::from_millis(T0 + 20) });
+    let gap = rig.turn(T0 + 30).remove(0);
+    assert_eq!(
+        (gap["op"].as_str(), gap["state"].as_str(), gap["cause"].as_str()),
+        (Some("gap"), Some("open"), Some("feed_disconnect"))
+    );
+    rig.shard.on_input(Input::FeedUp { symbols });
+    let ops = rig.turn(T0 + 40);
+    assert!(ops.iter().any(|op| op["state"] == "repaired"), "{ops:?}");
+}
+
+/// All trades of a fixture through the parser.
+fn recorded(venue: Venue, file: &str) -> Option<(Arc<Directory>, Vec<Trade>)> {
+    let text = read(&shared(file)?);
+    let directory = fixtures::directory();
+    let mut parser = Parser::new(venue, Arc::new(Names::new(&directory, venue)), false);
+    let mut events = Vec::new();
+    for line in text.lines() {
+        parser.on_frame(line.as_bytes(), Timestamp(1), &mut events).unwrap();
+    }
+    let trades =
+        events.into_iter().filter_map(|event| if let Event::Trade(trade) = event { Some(trade) } else { None });
+    Some((directory, trades.collect()))
+}
+
+/// Feeds the trades to a shard; returns the holes it reported and its counters.
+fn run(directory: &Arc<Directory>, trades: &[Trade]) -> (Vec<Missing>, engine::shard::ShardStats, Vec<u64>) {
+    let mut rig = Rig::new(Arc::clone(directory));
+    for trade in trades {
+        rig.shard.on_input(Input::Trade(*trade));
+    }
+    rig.turn(1);
+    let counts = directory.symbols().map(|(symbol, _)| rig.shard.symbol_status(symbol).trades).collect();
+    (std::mem::take(&mut rig.out.missing), *rig.shard.stats(), counts)
+}
+
+#[test]
+fn any_deleted_line_is_one_gap_that_repair_closes_and_any_doubled_line_changes_nothing() {
+    for (venue, file) in [
+        (Venue::Coinbase, "fixtures/feeds/coinbase_exchange/matches_2021-04-17.jsonl"),
+        (Venue::Okx, "fixtures/feeds/okx/trades_2022-05-13.jsonl"),
+    ] {
+        let Some((directory, trades)) = recorded(venue, file) else { return };
+        let (missing, whole, counts) = run(&directory, &trades);
+        assert!(missing.is_empty() && whole.duplicates == 0);
+        let mut gaps = 0;
+        for (index, lost) in trades.iter().enumerate() {
+            let mut fewer = trades.clone();
+            fewer.remove(index);
+            let neighbour = |trade: &&Trade| trade.symbol == lost.symbol;
+            let inside = trades[..index].iter().any(|trade| neighbour(&trade))
+                && trades[index + 1..].iter().any(|trade| neighbour(&trade));
+            let (missing, _, _) = run(&directory, &fewer);
+            if inside {
+                let [gap] = missing[..] else { panic!("{missing:?}") };
+                assert_eq!((gap.symbol, gap.first_id, gap.last_id), (lost.symbol, lost.first_id, lost.id));
+                fewer.push(Trade { origin: Origin::Repair, ..*lost });
+                let (_, stats, repaired) = run(&directory, &fewer);
+                assert_eq!((stats.gaps_open, stats.gaps_repaired), (1, 1));
+                assert_eq!(repaired, counts);
+                gaps += 1;
+            } else {
+                assert!(missing.is_empty());
+            }
+            let mut doubled = trades.clone();
+            doubled.insert(index, *lost);
+            let (missing, stats, same) = run(&directory, &doubled);
+            assert!(missing.is_empty());
+            assert_eq!((stats.duplicates, same), (1, counts.clone()));
+        }
+        println!("{venue}: {gaps} gaps, each found and repaired");
+        assert!(gaps > 60);
+    }
+}
+
+#[test]
+fn a_stale_first_frame_of_okx_opens_no_candle() {
+    let Some((directory, trades)) = recorded(Venue::Okx, "fixtures/feeds/okx/trades_2022-05-13.jsonl") else { return };
+    let first = trades[0];
+    assert_eq!(first.origin, Origin::Backlog);
+    let (_, stats, counts) = run(&directory, &trades[..1]);
+    assert_eq!((stats.trades, counts.iter().sum::<u64>()), (0, 0));
+}

@@ -1,0 +1,73 @@
+//! Rules of the code that a compiler does not check: who imports whom, how long files are, what they may not say.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const LINES_MAX: usize = 800;
+
+/// Source files below `folder`, without build output.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![Path::new(ROOT).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+fn manifest_names(folder: &str, names: &[&str]) -> Vec<String> {
+    let manifest = fs::read_to_string(Path::new(ROOT).join(folder).join("Cargo.toml")).unwrap();
+    let depends = |name: &&&str| manifest.lines().any(|line| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} ")));
+    names.iter().filter(depends).map(|name| format!("{folder} imports {name}")).collect()
+}
+
+#[test]
+fn crates_import_only_what_the_architecture_allows() {
+    let mut wrong = manifest_names("engine", &["feeds", "node", "api", "tokio", "serde", "serde_json", "tracing"]);
+    wrong.extend(manifest_names("feeds", &["node", "api", "loadtest"]));
+    wrong.extend(manifest_names("api", &["node", "feeds", "loadtest"]));
+    wrong.extend(manifest_names("engine/node", &["api", "loadtest"]));
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let long: Vec<_> = sources(".")
+        .into_iter()
+        .map(|path| (fs::read_to_string(&path).unwrap().lines().count(), path))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn the_core_reads_no_clock_and_takes_no_lock() {
+    for path in sources("engine/src") {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for word in ["Instant", "SystemTime", "Mutex", "RwLock", "println!", "async fn", "f64", "f32"] {
+            assert!(!code.contains(word), "{} says {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_clocks_read_the_wall_clock() {
+    for path in ["engine/node/src", "feeds/src", "api/src", "src"].iter().flat_map(|folder| sources(folder)) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        assert!(name == "clock.rs" || !code.contains("SystemTime::now"), "{}", path.display());
+    }
+}
