@@ -258,8 +258,10 @@ fn digits_u128(buffer: &mut [u8; 40], mut value: u128) -> usize {
     let mut start = 40;
     while value > 0 {
         let mut digits = [0_u8; 20];
-        let from = digits_u64(&mut digits, (value % CHUNK) as u64);
-        value /= CHUNK;
+        // One wide division: the remainder comes from the quotient.
+        let rest = value / CHUNK;
+        let from = digits_u64(&mut digits, (value - rest * CHUNK) as u64);
+        value = rest;
         let count = 20 - from;
         start = end - count;
         buffer[start..end].copy_from_slice(&digits[from..]);

@@ -3,5 +3,9 @@
 //! `venue` (the one interface; `venue/scan` reads JSON text, then one file a venue) → `supervisor` (connections,
 //! repair), `replay` (recordings), `sim` (load). Read `venue` first. `symbols` is the default configuration.
 
+pub mod metrics;
+pub mod replay;
+pub mod sim;
+pub mod supervisor;
 pub mod symbols;
 pub mod venue;

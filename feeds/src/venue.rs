@@ -1,6 +1,11 @@
 //! The one interface of all venues: what to connect to and say, and how frames become trades.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use engine::{
     interval::Interval,
@@ -70,10 +75,32 @@ pub struct Known {
     pub quantity_scale: Scale,
 }
 
+/// FNV-1a: names are short and come from our own configuration, so nobody can choose them to collide.
+#[derive(Clone, Copy, Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
 /// The instruments of one venue by the names in its frames.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    known: HashMap<Box<[u8]>, Known>,
+    known: HashMap<Box<[u8]>, Known, BuildHasherDefault<Fnv>>,
 }
 
 impl Names {

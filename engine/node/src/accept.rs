@@ -122,13 +122,14 @@ async fn serve<B: AnswerBody, S: Fallback<B>>(
     // Without it answers may wait for a delayed acknowledgement; nothing breaks if it cannot be set.
     let _ = socket.set_nodelay(true);
     let upgraded: Arc<Mutex<Option<Pending>>> = Arc::default();
-    let service = service_fn(|request| answer(request, &gate, &upgraded, fallback.clone()));
+    let (gate_here, upgraded_here) = (&gate, &upgraded);
+    let service = service_fn(move |request| answer(request, gate_here, upgraded_here, fallback.clone()));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX);
     let mut connection = pin!(server.serve_connection(TokioIo::new(socket), service).with_upgrades());
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = async { _ = stop.wait_for(|stop| *stop).await } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -60,7 +60,8 @@ fn check_error(bytes: &[u8], code: u16) {
 
 #[test]
 fn a_ping_inside_a_fragmented_text_is_seen_first() {
-    let stream = [frame(0x01, b"he"), frame(0x89, b"x"), frame(0x80, b"llo"), frame(0x88, &1000_u16.to_be_bytes())].concat();
+    let stream =
+        [frame(0x01, b"he"), frame(0x89, b"x"), frame(0x80, b"llo"), frame(0x88, &1000_u16.to_be_bytes())].concat();
     let (seen, result, _) = read(&stream, || 1000);
     assert_eq!(result, Ok(()));
     assert_eq!(seen, ["Ping([120])", "Text(\"hello\")", "Close(Some(1000))"]);

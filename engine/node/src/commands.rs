@@ -91,7 +91,7 @@ impl Worker {
                 self.beyond(key, beyond, &id);
             }
             Ok(Op::Unsubscribe { channels, beyond }) => {
-                self.unsubscribe(key, channels, id.clone());
+                self.unsubscribe(key, channels, &id);
                 self.beyond(key, beyond, &id);
             }
             Ok(Op::Ping { ts }) => {
@@ -187,7 +187,7 @@ impl Worker {
         true
     }
 
-    fn unsubscribe(&mut self, key: usize, names: Vec<String>, id: Option<Value>) {
+    fn unsubscribe(&mut self, key: usize, names: Vec<String>, id: &Option<Value>) {
         let mut channels = Vec::new();
         let mut unknown = 0_usize;
         for name in names {
@@ -199,7 +199,7 @@ impl Worker {
         self.answer(key, &Answer::Unsubscribed { channels, id: id.clone() });
         if unknown > 0 {
             let message = format!("{unknown} of these channels were not subscribed");
-            self.error(key, "not_subscribed", message, None, &id);
+            self.error(key, "not_subscribed", message, None, id);
         }
         self.ask_wishes(key);
     }

@@ -23,7 +23,7 @@ const REREAD: u64 = 1 << 63;
 impl Worker {
     pub(crate) fn on_delivery(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Frame(frame) => self.on_frame(frame),
+            Delivery::Frame(frame) => self.on_frame(&frame),
             Delivery::Snapshot { session, channel, form, seq, epoch, frames } => {
                 let bytes = join(frames);
                 if let Some(entry) = self.table.entry(channel, form) {
@@ -47,12 +47,12 @@ impl Worker {
     }
 
     /// The hot loop: one step in the turn's tree per follower.
-    fn on_frame(&mut self, frame: Frame) {
+    fn on_frame(&mut self, frame: &Frame) {
         let Some(entry) = self.table.entry(frame.channel, frame.form) else { return };
         if entry.members.is_empty() {
             // Left in the same turn as it was asked for: the shard must not go on sending it.
             let (worker, channel, form) = (self.number, frame.channel, frame.form);
-            self.to_shard(Input::Unsubscribe { worker, channel, form });
+            self.tell_shard(Input::Unsubscribe { worker, channel, form });
             return;
         }
         let directory = &self.context.directory;
@@ -60,7 +60,7 @@ impl Worker {
         let mut count = 0;
         let mut has_hole = false;
         for member in &mut entry.members {
-            match member.advance(&frame) {
+            match member.advance(frame) {
                 Fit::Next => {}
                 Fit::Known => continue,
                 Fit::Hole => {
@@ -71,7 +71,7 @@ impl Worker {
             let Some(session) = self.sessions.get_mut(member.key as usize) else { continue };
             count += 1;
             if !session.paced.is_empty() {
-                match session.send_paced(member.key, &frame, self.now, &mut self.sending, directory) {
+                match session.send_paced(member.key, frame, self.now, &mut self.sending, directory) {
                     Ok(Some(due)) => self.timers.push(Reverse((due, session.id, frame.channel.0))),
                     Ok(None) => {}
                     Err(_) => session.send(member.key, item, &mut self.sending, directory),
@@ -108,7 +108,7 @@ impl Worker {
             self.rereads.insert(tag, Reread { sessions: group.iter().map(|(_, id)| *id).collect() });
             let since = Some(Position { epoch, seq: *seq });
             let wish = Subscribe { worker: number, session: tag, channel, form, since, snapshot: 200, join: false };
-            self.to_shard(Input::Subscribe(wish));
+            self.tell_shard(Input::Subscribe(wish));
         }
     }
 

@@ -133,11 +133,14 @@ impl Worker {
             return;
         }
         session.closing = Some(Closing { until: self.now.saturating_add(LINGER), is_shut: false });
-        session.wishes.clear();
+        session.permit = None;
         if code != 1000 {
             tracing::debug!(id = session.id, code, reason, "session closed");
         }
         self.leave_all(key);
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.wishes.clear();
+        }
         self.send_control(key, codec::close_frame(code, reason));
     }
 

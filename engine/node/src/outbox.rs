@@ -22,8 +22,21 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 enum Queued {
     Control(Bytes),
-    Snapshot { channel: ChannelId, seq: u64, bytes: Bytes },
-    Frame { lane: usize, frame: Frame },
+    Snapshot {
+        channel: ChannelId,
+        seq: u64,
+        bytes: Bytes,
+    },
+    Frame {
+        lane: usize,
+        frame: Frame,
+    },
+    /// Tells of `count` lost events.
+    Gap {
+        lane: usize,
+        lost: Lost,
+        bytes: Bytes,
+    },
 }
 
 /// Events that are gone.
@@ -31,6 +44,8 @@ struct Lost {
     from: u64,
     to: u64,
     count: u64,
+    /// How many of them came after the newest state.
+    behind: u64,
 }
 
 /// One channel of the session.
@@ -40,6 +55,8 @@ struct Lane {
     last: u64,
     /// Lost events behind `last` that a `gap` has told of.
     told: u64,
+    /// The last of those that were told of but stand behind the state to come, and how many there are.
+    behind: (u64, u64),
     newest: Option<Frame>,
     lost: Option<Lost>,
 }
@@ -147,7 +164,8 @@ impl Outbox {
     pub(crate) fn fill(&mut self, out: &mut Vec<u8>, directory: &Directory) {
         self.bytes = self.bytes.saturating_sub(self.partial.len());
         out.append(&mut self.partial);
-        while out.len() < CHUNK_BYTES {
+        let chunk = CHUNK_BYTES.min(self.bound / 2).max(1);
+        while out.len() < chunk {
             if let Some(queued) = self.queue.pop_front() {
                 match queued {
                     Queued::Control(bytes) => self.take(&bytes, bytes.len(), out),
@@ -159,17 +177,24 @@ impl Outbox {
                         self.take(&bytes, bytes.len(), out);
                     }
                     Queued::Frame { lane, frame } => self.take_frame(lane, &frame, out),
+                    Queued::Gap { lane, lost, bytes } => {
+                        if let Some(lane) = self.lanes.get_mut(lane) {
+                            lane.told += lost.count - lost.behind + lane.behind.1;
+                            lane.behind = (lost.to, lost.behind);
+                        }
+                        self.take(&bytes, bytes.len(), out);
+                    }
                 }
+                continue;
+            }
+            // What was lost is told before a newer state, or the state would count it as skipped once more.
+            if self.settle(directory) {
                 continue;
             }
             let newest = self.lanes.iter_mut().enumerate().find_map(|(at, lane)| Some((at, lane.newest.take()?)));
             match newest {
                 Some((lane, frame)) => self.take_frame(lane, &frame, out),
-                None => {
-                    if !self.settle(directory) {
-                        break;
-                    }
-                }
+                None => break,
             }
         }
         self.bytes += out.len();
@@ -195,7 +220,7 @@ impl Outbox {
         if let Some(index) = self.lanes.iter().position(|lane| lane.channel == channel) {
             return index;
         }
-        self.lanes.push(Lane { channel, last, told: 0, newest: None, lost: None });
+        self.lanes.push(Lane { channel, last, told: 0, behind: (0, 0), newest: None, lost: None });
         self.lanes.len() - 1
     }
 
@@ -206,6 +231,9 @@ impl Outbox {
 
     fn on_state(&mut self, lane: usize, frame: &Frame) {
         let Some(place) = self.lanes.get_mut(lane) else { return };
+        if let Some(lost) = &mut place.lost {
+            lost.behind = 0;
+        }
         self.bytes += frame.bytes.len();
         if let Some(old) = place.newest.replace(frame.clone()) {
             self.bytes -= old.bytes.len();
@@ -223,9 +251,10 @@ impl Outbox {
             self.counts.lost += 1;
             // A feed's gap notice has no number of its own.
             let numbered = u64::from(frame.data_at > 0);
-            let lost = place.lost.get_or_insert(Lost { from: frame.seq, to: frame.seq, count: 0 });
+            let lost = place.lost.get_or_insert(Lost { from: frame.seq, to: frame.seq, count: 0, behind: 0 });
             lost.to = frame.seq;
             lost.count += numbered;
+            lost.behind += numbered;
             return;
         }
         // The state before it goes first: a closed candle never overtakes its own channel.
@@ -240,16 +269,19 @@ impl Outbox {
         let mut any = false;
         for index in 0..self.lanes.len() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
-            let Some(lost) = lane.lost.take() else { continue };
+            let Some(mut lost) = lane.lost.take() else { continue };
             any = true;
             if lane.newest.as_ref().is_some_and(|state| state.seq < lost.from)
                 && let Some(frame) = lane.newest.take()
             {
                 self.queue.push_back(Queued::Frame { lane: index, frame });
             }
-            lane.told += lost.count;
+            if lane.newest.is_none() {
+                lost.behind = 0;
+            }
             let bytes = Answer::lost(lane.channel.name(directory), lost.from, lost.to, lost.count).frame();
-            self.enqueue(Queued::Control(bytes.clone()), bytes.len());
+            let size = bytes.len();
+            self.enqueue(Queued::Gap { lane: index, lost, bytes }, size);
         }
         any
     }
@@ -268,6 +300,10 @@ impl Outbox {
             if frame.seq <= lane.last {
                 self.bytes = self.bytes.saturating_sub(frame.bytes.len());
                 return;
+            }
+            if frame.seq > lane.behind.0 {
+                lane.told += lane.behind.1;
+                lane.behind = (0, 0);
             }
             skipped = (frame.seq - lane.last - 1).saturating_sub(lane.told);
             (lane.last, lane.told) = (frame.seq, 0);

@@ -31,7 +31,8 @@ use crate::{
     config::NodeConfig,
     link::{WorkerLink, WorkerMessage},
     metrics::Metrics,
-    shard_thread::{self, ShardSender, ShardThread, StatusBoard},
+    sender::{ShardSender, queues, shard_of},
+    shard_thread::{ShardThread, StatusBoard},
     upgrade::Gate,
     worker::{Context, Worker},
 };
@@ -79,7 +80,7 @@ impl Node {
         if config.epoch == 0 {
             config.epoch = clock.now().millis().unsigned_abs();
         }
-        let (sender, inputs) = shard_thread::queues(config.shards, &directory);
+        let (sender, inputs) = queues(config.shards, &directory);
         let context = Arc::new(Context {
             config,
             directory: Arc::clone(&directory),
@@ -111,8 +112,7 @@ impl Node {
         }
         for (number, inputs) in inputs.into_iter().enumerate() {
             let symbols = directory.symbols().map(|(symbol, _)| symbol);
-            let symbols: Vec<_> =
-                symbols.filter(|symbol| shard_thread::shard_of(*symbol, config.shards) == number).collect();
+            let symbols: Vec<_> = symbols.filter(|symbol| shard_of(*symbol, config.shards) == number).collect();
             let settings = ShardConfig {
                 workers: node.links.len(),
                 epoch: config.epoch,

@@ -111,7 +111,8 @@ pub(crate) struct Session {
     pub(crate) wishes: VecDeque<Subscribe>,
     /// Snapshots that are under way.
     pub(crate) in_flight: u32,
-    pub(crate) permit: ConnectionPermit,
+    /// Given back as soon as the session is being closed, so that its client may come again.
+    pub(crate) permit: Option<ConnectionPermit>,
     pub(crate) alive_at: i64,
     pub(crate) pinged_at: i64,
     /// Messages that were not of this protocol.
@@ -200,7 +201,12 @@ impl Session {
     ///
     /// # Errors
     /// The socket is broken.
-    pub(crate) fn drain(&mut self, now: i64, scratch: &mut Vec<u8>, directory: &Directory) -> io::Result<(u64, Counts)> {
+    pub(crate) fn drain(
+        &mut self,
+        now: i64,
+        scratch: &mut Vec<u8>,
+        directory: &Directory,
+    ) -> io::Result<(u64, Counts)> {
         let mut written = 0;
         let Some(outbox) = &mut self.outbox else { return Ok((0, Counts::default())) };
         while !outbox.is_empty() {

@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use engine::{
     channel::ChannelId,
     frame::Form,
-    market::{Directory, Symbol},
+    market::Symbol,
     message::{Delivery, Input, Missing, Outputs},
     shard::{Shard, ShardStats, SymbolStatus},
 };
@@ -27,99 +27,11 @@ use crate::{
     metrics::{Metrics, Stage},
 };
 
-const QUEUE_MAX: usize = 65_536;
 const DRAIN_MAX: usize = 8192;
 const TICK: Duration = Duration::from_millis(10);
 const SECOND: i64 = 1_000_000_000;
 /// Repair requests that may wait for the repairer.
 const MISSING_MAX: usize = 4096;
-
-/// The node is shutting down: nothing takes inputs any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node is shut down")]
-pub struct SendError;
-
-/// Sends inputs to the shard that owns their symbol. Clones share the queues.
-#[derive(Clone)]
-pub struct ShardSender {
-    queues: Arc<[Sender<Input>]>,
-    directory: Arc<Directory>,
-}
-
-impl ShardSender {
-    /// Queues an input; hands it back if its queue is full.
-    ///
-    /// # Errors
-    /// [`SendError`] once the node is shut down.
-    pub fn try_send(&self, input: Input) -> Result<Option<Input>, SendError> {
-        let Some(queue) = self.queue(&input) else { return Ok(None) };
-        match queue.try_send(input) {
-            Ok(()) => Ok(None),
-            Err(TrySendError::Full(input)) => Ok(Some(input)),
-            Err(TrySendError::Disconnected(_)) => Err(SendError),
-        }
-    }
-
-    /// Queues an input; waits while its queue is full. Inputs of several symbols are split among their shards.
-    ///
-    /// # Errors
-    /// [`SendError`] once the node is shut down.
-    pub async fn send(&self, input: Input) -> Result<(), SendError> {
-        for part in self.split(input) {
-            let mut waiting = Some(part);
-            while let Some(input) = waiting.take() {
-                waiting = self.try_send(input)?;
-                if waiting.is_some() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Several symbols become one input per shard; [`ShardSender::try_send`] goes by the first symbol alone.
-    fn split(&self, input: Input) -> Vec<Input> {
-        let (symbols, since) = match input {
-            Input::FeedDown { symbols, since } => (symbols, Some(since)),
-            Input::FeedUp { symbols } => (symbols, None),
-            other => return vec![other],
-        };
-        let mut parts = vec![Vec::new(); self.queues.len()];
-        for symbol in symbols {
-            if let Some(part) = parts.get_mut(shard_of(symbol, self.queues.len())) {
-                part.push(symbol);
-            }
-        }
-        let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Vec::into_boxed_slice);
-        let input = |symbols| match since {
-            Some(since) => Input::FeedDown { symbols, since },
-            None => Input::FeedUp { symbols },
-        };
-        parts.map(input).collect()
-    }
-
-    fn queue(&self, input: &Input) -> Option<&Sender<Input>> {
-        let symbol = match input {
-            Input::Trade(trade) => trade.symbol,
-            Input::Proof { symbol, .. } | Input::GapLost { symbol, .. } | Input::Correction { symbol, .. } => *symbol,
-            Input::FeedDown { symbols, .. } | Input::FeedUp { symbols } => *symbols.first()?,
-            Input::Subscribe(wish) => wish.channel.symbol(&self.directory)?,
-            Input::Unsubscribe { channel, .. } => channel.symbol(&self.directory)?,
-        };
-        self.queues.get(shard_of(symbol, self.queues.len()))
-    }
-}
-
-/// Which shard owns a symbol.
-pub(crate) fn shard_of(symbol: Symbol, shards: usize) -> usize {
-    symbol.0 as usize % shards.max(1)
-}
-
-/// One queue per shard.
-pub(crate) fn queues(shards: usize, directory: &Arc<Directory>) -> (ShardSender, Vec<Receiver<Input>>) {
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| bounded(QUEUE_MAX)).unzip();
-    (ShardSender { queues: senders.into(), directory: Arc::clone(directory) }, receivers)
-}
 
 /// What a shard thread tells about its symbols, renewed each second.
 pub(crate) type StatusBoard = Arc<Mutex<Vec<(Symbol, SymbolStatus)>>>;
@@ -272,5 +184,38 @@ impl Outlet {
                 snapshot @ Delivery::Snapshot { .. } => self.held.push(snapshot),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use engine::frame::{Class, Frame};
+    use mio::{Poll, Token, Waker};
+
+    use super::*;
+
+    #[test]
+    fn before_a_full_worker_frames_are_dropped_and_told_but_answers_are_kept() {
+        let poll = Poll::new().unwrap();
+        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (mut outlet, metrics) = (Outlet::new(link), Metrics::new());
+        let (channel, form, class, bytes) = (ChannelId(3), Form::Text, Class::Event, Bytes::new());
+        let frame = |seq| {
+            let bytes = bytes.clone();
+            Delivery::Frame(Frame { channel, seq, class, form, ts_encode: 0, bytes, body_at: 0, data_at: 1 })
+        };
+        let capacity = inbox.capacity().unwrap() as u64;
+        (0..capacity).for_each(|seq| outlet.send(&mut vec![frame(seq)], &metrics));
+        let answer = Delivery::Snapshot { session: 9, channel, form, seq: 7, epoch: 1, frames: Vec::new() };
+        outlet.send(&mut vec![answer, frame(capacity)], &metrics);
+        outlet.send(&mut vec![frame(capacity + 1)], &metrics);
+        assert_eq!(inbox.try_iter().count() as u64, capacity);
+        outlet.send(&mut Vec::new(), &metrics);
+        let Ok(WorkerMessage::Batch { deliveries, dropped }) = inbox.try_recv() else { panic!() };
+        assert!(matches!(deliveries[..], [Delivery::Snapshot { session: 9, .. }]));
+        assert_eq!(dropped, [(channel, form, capacity + 1)]);
+        outlet.send(&mut Vec::new(), &metrics);
+        assert!(inbox.is_empty() && metrics.frames_dropped.get() == 2);
     }
 }

@@ -73,7 +73,8 @@ impl Gate {
         let grant = grant.and_then(|token| self.context.authenticator.authenticate(token));
         let grant = grant.ok_or(Refusal { code: 4401, reason: "the key is unknown, revoked or expired" })?;
         let permit = self.counts.try_acquire(grant);
-        let permit = permit.ok_or(Refusal { code: 4429, reason: "too many connections on this key; close one first" })?;
+        let permit =
+            permit.ok_or(Refusal { code: 4429, reason: "too many connections on this key; close one first" })?;
         let form = if parameter(query, "numbers") == Some("string") { Form::Text } else { Form::Number };
         Ok(Admission { permit, connections: grant.connections, form })
     }

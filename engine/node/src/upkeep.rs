@@ -20,6 +20,7 @@ impl Worker {
     pub(crate) fn on_second(&mut self) {
         let mut due = Vec::new();
         let mut outbox_bytes = 0_i64;
+        let authenticator = &self.context.authenticator;
         for (key, session) in &mut self.sessions {
             if let Some(outbox) = &mut session.outbox {
                 outbox_bytes += i64::try_from(outbox.bytes()).unwrap_or(0);
@@ -33,7 +34,7 @@ impl Worker {
                 if self.now >= *until {
                     due.push((key, Due::Drop));
                 }
-            } else if !self.context.authenticator.is_valid(session.permit.key()) {
+            } else if session.permit.as_ref().is_some_and(|permit| !authenticator.is_valid(permit.key())) {
                 due.push((key, Due::Close(4401, "the key was revoked or has expired")));
             } else if session.outbox.as_ref().is_some_and(|outbox| outbox.is_stuck(self.now, deadline)) {
                 due.push((key, Due::Close(4408, SLOW)));

@@ -12,7 +12,6 @@ use std::{
 use crossbeam::channel::Receiver;
 use engine::{
     channel::ChannelId,
-    frame::Form,
     market::Directory,
     message::{Input, SessionId, WorkerId},
 };
@@ -27,8 +26,8 @@ use crate::{
     config::NodeConfig,
     link::{WorkerLink, WorkerMessage},
     metrics::Metrics,
+    sender::ShardSender,
     session::{NewSession, Sending, Session},
-    shard_thread::ShardSender,
     table::Table,
     turn::{Item, ROOT, Turn},
 };
@@ -61,9 +60,9 @@ pub(crate) struct Reread {
 pub(crate) struct Worker {
     pub(crate) number: WorkerId,
     pub(crate) context: Arc<Context>,
-    poll: Poll,
+    pub(crate) poll: Poll,
     inbox: Receiver<WorkerMessage>,
-    link: WorkerLink,
+    pub(crate) link: WorkerLink,
     pub(crate) sessions: Slab<Session>,
     pub(crate) table: Table,
     pub(crate) sending: Sending,
@@ -243,7 +242,7 @@ impl Worker {
             outbox: None,
             wishes: VecDeque::new(),
             in_flight: 0,
-            permit: new.permit,
+            permit: Some(new.permit),
             alive_at: self.now,
             pinged_at: self.now,
             faults: 0,
@@ -276,7 +275,7 @@ impl Worker {
     }
 
     /// Gives an input to its shard, in order, as soon as the shard takes it.
-    pub(crate) fn to_shard(&mut self, input: Input) {
+    pub(crate) fn tell_shard(&mut self, input: Input) {
         self.deferred.push_back(input);
     }
 
@@ -291,60 +290,5 @@ impl Worker {
                 Err(_) => return,
             }
         }
-    }
-
-    /// Ends all of a session's subscriptions.
-    pub(crate) fn leave_all(&mut self, key: usize) {
-        let Some(session) = self.sessions.get(key) else { return };
-        let channels: Vec<_> = session.subscriptions.iter().map(|entry| entry.channel).collect();
-        channels.into_iter().for_each(|channel| self.leave(key, channel));
-    }
-
-    /// Ends one subscription; false if there was none.
-    pub(crate) fn leave(&mut self, key: usize, channel: ChannelId) -> bool {
-        let Some(session) = self.sessions.get_mut(key) else { return false };
-        let Some(place) = session.find(channel) else { return false };
-        let form = session.form;
-        let subscription = session.subscriptions.swap_remove(place);
-        session.paced.retain(|paced| paced.channel != channel);
-        if let Some(outbox) = &mut session.outbox {
-            outbox.leave(channel);
-        }
-        let asked = session.wishes.len();
-        session.wishes.retain(|wish| wish.channel != channel || !wish.join);
-        let is_joined = asked == session.wishes.len();
-        if let Some(moved) = self.table.leave(channel, form, subscription.at) {
-            self.moved(moved as usize, channel, subscription.at);
-        }
-        if is_joined {
-            self.to_shard(Input::Unsubscribe { worker: self.number, channel, form });
-        }
-        true
-    }
-
-    fn moved(&mut self, key: usize, channel: ChannelId, at: u32) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        if let Some(place) = session.find(channel)
-            && let Some(entry) = session.subscriptions.get_mut(place)
-        {
-            entry.at = at;
-        }
-    }
-
-    /// Forgets a session whose socket is done.
-    pub(crate) fn drop_session(&mut self, key: usize) {
-        self.leave_all(key);
-        let Some(mut session) = self.sessions.try_remove(key) else { return };
-        // Closing the socket below takes it out of the poll as well.
-        let _ = self.poll.registry().deregister(&mut session.socket);
-        self.context.metrics.connections.dec();
-        self.link.on_closed();
-    }
-
-    /// The position of a session in a channel, if it has its snapshot.
-    pub(crate) fn position(&mut self, key: usize, channel: ChannelId, form: Form) -> Option<u64> {
-        let session = self.sessions.get(key)?;
-        let at = session.subscriptions.get(session.find(channel)?)?.at;
-        self.table.member(channel, form, at).map(|member| member.seq).filter(|seq| *seq != crate::table::WAITING)
     }
 }

@@ -1,0 +1,333 @@
+//! One task a venue that speaks REST: fills holes, mends minutes, and answers whether a silent symbol is quiet.
+
+use std::{sync::Arc, time::Duration};
+
+use engine::{
+    interval::Interval,
+    market::{Symbol, Timestamp, Trade},
+    message::{Input, Missing, VenueMinute},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep},
+};
+
+use super::{
+    Sink, VenueContext,
+    backoff::Backoff,
+    connection::until,
+    repair::{Filling, Step},
+    rest::{Rest, RestError},
+};
+use crate::venue::{Known, TradeRange, VenueCandle};
+
+const MINUTE: i64 = 60_000_000_000;
+const ATTEMPTS_MAX: u32 = 5;
+const PAGES_MAX: u32 = 100;
+/// The smallest page of candles that a venue gives.
+const PAGE_MINUTES: i64 = 300;
+/// A cut beyond this is not mended minute by minute.
+const MINUTES_MAX: i64 = 1440;
+/// How many minutes may wait for their end.
+const OPEN_MAX: usize = 4096;
+/// A newer trade than this beyond what we saw says that the subscription is dead.
+const PROBE_MARGIN: i64 = 1_000_000_000;
+
+/// A silent symbol and what was last seen of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub(super) symbol: Symbol,
+    pub(super) last_id: u64,
+    pub(super) last_event: Timestamp,
+}
+
+/// What the venue says of a silent symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It has no newer trade.
+    Quiet,
+    /// It has newer trades that were not pushed.
+    Missed,
+    /// It did not say.
+    Unknown,
+}
+
+/// What a mender is asked for.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Fill a hole of ids.
+    Hole(Missing),
+    /// Mend the minutes of a cut from the venue's own; `done` when those that are over are sent.
+    Minutes { symbols: Arc<[Symbol]>, from: Timestamp, to: Timestamp, done: oneshot::Sender<()> },
+    /// Ask whether a symbol is quiet.
+    Probe(Probe, oneshot::Sender<Finding>),
+}
+
+/// A minute that is to be mended once it is over.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    symbol: Symbol,
+    open_time: i64,
+}
+
+/// See the module.
+pub(super) struct Mender<S> {
+    context: Arc<VenueContext>,
+    rest: Rest,
+    sink: S,
+    backoff: Backoff,
+    open: Vec<Open>,
+    due: Option<Instant>,
+}
+
+impl<S: Sink> Mender<S> {
+    pub(super) fn new(context: Arc<VenueContext>, sink: S) -> Self {
+        let timings = &context.timings;
+        let rest = Rest::new(timings.rest, context.feed.limits().rest_pause);
+        let backoff = Backoff::new(context.seed ^ u64::MAX, timings.backoff_min, timings.backoff_max / 4);
+        Self { rest, sink, backoff, open: Vec::new(), due: None, context }
+    }
+
+    /// Works until `stop` turns true.
+    pub(super) async fn run(mut self, jobs: mpsc::Receiver<Job>, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.work(jobs) => {}
+        }
+    }
+
+    async fn work(&mut self, mut jobs: mpsc::Receiver<Job>) {
+        loop {
+            tokio::select! {
+                job = jobs.recv() => match job {
+                    Some(Job::Hole(hole)) => self.fill(hole).await,
+                    Some(Job::Minutes { symbols, from, to, done }) => {
+                        self.mend_all(&symbols, from, to).await;
+                        let _ = done.send(());
+                    }
+                    Some(Job::Probe(probe, reply)) => {
+                        let _ = reply.send(self.probe(probe).await);
+                    }
+                    None => return,
+                },
+                () = until(self.due) => self.mend_due().await,
+            }
+        }
+    }
+
+    /// Fills a hole; what trades cannot fill, minutes mend.
+    async fn fill(&mut self, hole: Missing) {
+        let Some((name, known)) = self.known(hole.symbol) else { return };
+        let mut filling = Filling::new(hole);
+        let mut pages = 0;
+        self.backoff.reset();
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 0 {
+                sleep(self.backoff.next(None)).await;
+            }
+            match self.fill_on(&mut filling, &name, &known, &mut pages).await {
+                Ok(Step::Done) => break,
+                // The REST side of a venue may lag behind its stream: ask again.
+                Ok(_) => {}
+                Err(error) => self.complain(&error),
+            }
+            if pages >= PAGES_MAX {
+                break;
+            }
+        }
+        if filling.is_complete() {
+            self.context.metrics.repairs_ok.inc();
+            return;
+        }
+        self.context.metrics.repairs_failed.inc();
+        let Missing { symbol, first_id, last_id, from, to } = hole;
+        self.mend(symbol, from, to.max(from), ATTEMPTS_MAX).await;
+        self.sink.send(Input::GapLost { symbol, first_id, last_id }).await;
+    }
+
+    async fn fill_on(
+        &mut self,
+        filling: &mut Filling,
+        name: &str,
+        known: &Known,
+        pages: &mut u32,
+    ) -> Result<Step, RestError> {
+        let mut found = Vec::new();
+        loop {
+            *pages += 1;
+            let page = self.trades(name, known, filling.range()).await?;
+            let step = filling.on_page(&page, &mut found);
+            for mut trade in found.drain(..) {
+                trade.ts_recv = (self.context.clock)();
+                self.sink.send(Input::Trade(trade)).await;
+            }
+            if step != Step::More || *pages >= PAGES_MAX {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// A page in the order of ids; empty where the venue gives none.
+    async fn trades(&mut self, name: &str, known: &Known, range: TradeRange) -> Result<Vec<Trade>, RestError> {
+        let feed = self.context.feed;
+        let Some(request) = feed.trades_request(&self.context.config.rest_url, name, range) else {
+            return Ok(Vec::new());
+        };
+        let mut body = self.rest.fetch(&request).await?;
+        let mut trades = feed.parse_trades(&mut body, name, known)?;
+        if self.context.has_proof() {
+            trades.sort_by_key(|trade| trade.id);
+        }
+        Ok(trades)
+    }
+
+    /// Mends the minutes of a cut for all symbols; once one fails for good, the others get one attempt each.
+    async fn mend_all(&mut self, symbols: &[Symbol], from: Timestamp, to: Timestamp) {
+        let mut attempts = ATTEMPTS_MAX;
+        for symbol in symbols.iter().copied() {
+            let is_mended = self.mend(symbol, from, to, attempts).await;
+            if !is_mended {
+                attempts = 1;
+                self.sink.send(Input::GapLost { symbol, first_id: 0, last_id: 0 }).await;
+            }
+            let metrics = &self.context.metrics;
+            if is_mended {
+                metrics.repairs_ok.inc()
+            } else {
+                metrics.repairs_failed.inc()
+            };
+        }
+    }
+
+    /// Sends the venue's minutes over `[from, to]`: those that are over now, the others once they are.
+    async fn mend(&mut self, symbol: Symbol, from: Timestamp, to: Timestamp, attempts: u32) -> bool {
+        let now = (self.context.clock)();
+        let settle = nanos(self.context.timings.minute_settle);
+        let end = (to.0.div_euclid(MINUTE) + 1) * MINUTE;
+        let closed = now.plus(-settle).0.div_euclid(MINUTE) * MINUTE;
+        let first = from.0.div_euclid(MINUTE) * MINUTE;
+        let mut start = first.max(end - MINUTES_MAX * MINUTE);
+        let is_whole = start == first;
+        for open_time in (start.max(closed)..end).step_by(usize::try_from(MINUTE).unwrap_or(usize::MAX)) {
+            if self.open.len() >= OPEN_MAX {
+                return false;
+            }
+            self.open.push(Open { symbol, open_time });
+        }
+        self.plan(now);
+        while start < end.min(closed) {
+            let stop = end.min(closed).min(start + PAGE_MINUTES * MINUTE);
+            if !self.correct(symbol, start, stop, attempts).await {
+                return false;
+            }
+            start = stop;
+        }
+        is_whole
+    }
+
+    /// Fetches the minutes that are over by now.
+    async fn mend_due(&mut self) {
+        let now = (self.context.clock)();
+        let ready = now.plus(-nanos(self.context.timings.minute_settle)).0;
+        let is_ready = |open: &Open| open.open_time + MINUTE <= ready;
+        let due: Vec<Open> = self.open.iter().filter(|open| is_ready(open)).copied().collect();
+        self.open.retain(|open| !is_ready(open));
+        for Open { symbol, open_time } in due {
+            self.correct(symbol, open_time, open_time + MINUTE, ATTEMPTS_MAX).await;
+        }
+        self.plan((self.context.clock)());
+    }
+
+    fn plan(&mut self, now: Timestamp) {
+        let settle = nanos(self.context.timings.minute_settle);
+        let first = self.open.iter().map(|open| open.open_time).min();
+        let wait = first.map(|open_time| (open_time + MINUTE + settle - now.0).max(1_000_000));
+        let wait = wait.map(|wait| Duration::from_nanos(u64::try_from(wait).unwrap_or(0)));
+        self.due = wait.map(|wait| Instant::now() + wait);
+    }
+
+    /// Sends the venue's minutes that open in `[from, to)`.
+    async fn correct(&mut self, symbol: Symbol, from: i64, to: i64, attempts: u32) -> bool {
+        let Some((name, known)) = self.known(symbol) else { return false };
+        self.backoff.reset();
+        for attempt in 0..attempts {
+            if attempt > 0 {
+                sleep(self.backoff.next(None)).await;
+            }
+            match self.candles(&name, &known, Timestamp(from), Timestamp(to)).await {
+                Ok(candles) => {
+                    for candle in candles.iter().filter(|candle| (from..to).contains(&candle.open_time.0)) {
+                        self.sink.send(Input::Correction { symbol, minute: minute(candle) }).await;
+                    }
+                    return true;
+                }
+                Err(error) => self.complain(&error),
+            }
+        }
+        false
+    }
+
+    async fn candles(
+        &mut self,
+        name: &str,
+        known: &Known,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<VenueCandle>, RestError> {
+        let feed = self.context.feed;
+        let request = feed.candles_request(&self.context.config.rest_url, name, Interval::M1, from, to);
+        let request = request.ok_or_else(|| RestError::Transport("the venue has no minutes".to_owned()))?;
+        let mut body = self.rest.fetch(&request).await?;
+        Ok(feed.parse_candles(&mut body, known)?)
+    }
+
+    async fn probe(&mut self, probe: Probe) -> Finding {
+        let Some((name, known)) = self.known(probe.symbol) else { return Finding::Unknown };
+        let (first_id, to) = (probe.last_id.saturating_add(1), (self.context.clock)());
+        let range = TradeRange { first_id, last_id: first_id.saturating_add(99), from: probe.last_event, to };
+        match self.trades(&name, &known, range).await {
+            Ok(page) => {
+                let newest = page.iter().map(|trade| trade.ts_event).max();
+                match newest {
+                    Some(newest) if newest > probe.last_event.plus(PROBE_MARGIN) => Finding::Missed,
+                    Some(_) => Finding::Quiet,
+                    None => Finding::Unknown,
+                }
+            }
+            Err(error) => {
+                self.complain(&error);
+                Finding::Unknown
+            }
+        }
+    }
+
+    fn known(&self, symbol: Symbol) -> Option<(String, Known)> {
+        let instrument = self.context.directory.instrument(symbol)?;
+        let known = Known { symbol, price_scale: instrument.price_scale, quantity_scale: instrument.quantity_scale };
+        Some((instrument.name.to_string(), known))
+    }
+
+    fn complain(&self, error: &RestError) {
+        tracing::warn!(venue = %self.context.venue, %error, "REST request failed");
+        self.context.status.error(self.context.venue, &error.to_string());
+    }
+}
+
+fn minute(candle: &VenueCandle) -> VenueMinute {
+    VenueMinute {
+        open_time: candle.open_time,
+        open: candle.open,
+        high: candle.high,
+        low: candle.low,
+        close: candle.close,
+        volume: candle.volume,
+        quote_volume: None,
+        buy_volume: candle.buy_volume,
+        trades: candle.trades,
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
