@@ -49,8 +49,10 @@ pub struct Aggregator {
     now: Timestamp,
     watermark: Timestamp,
     arrivals: u64,
-    /// Set when a candle waits to be closed, corrected or proven.
+    /// Set when a trade or a proof may close or correct a candle.
     work: bool,
+    /// When the first candle that waits for its proof closes without it.
+    wake: Timestamp,
     proof_changed: bool,
 }
 
@@ -79,6 +81,7 @@ impl Aggregator {
             watermark: Timestamp(i64::MIN),
             arrivals: 0,
             work: false,
+            wake: Timestamp(i64::MAX),
             proof_changed: false,
         }
     }
@@ -217,21 +220,23 @@ impl Aggregator {
         self.now = self.now.max(now);
         let time = self.now.max(self.watermark);
         let next_end = self.series.first().and_then(Series::next_end);
-        if !self.work && next_end.is_none_or(|end| end > time) {
+        if !self.work && self.wake > time && next_end.is_none_or(|end| end > time) {
             return;
         }
         self.settle();
-        let mut waiting = false;
+        self.wake = Timestamp(i64::MAX);
         for series in &mut self.series {
             let Some(close) = series.candles.back().map(|candle| candle.close) else { continue };
             series.advance(time, close);
-            waiting |= series.close(time, self.rules.close_delay, proof, out);
+            if let Some(due) = series.close(time, self.rules.close_delay, proof, out) {
+                self.wake = self.wake.min(due);
+            }
             series.correct(proof, self.proof_changed, out);
             series.prove_last(proof, out);
             series.forget(time.plus(-self.rules.late_window));
         }
         self.proof_changed = false;
-        self.work = waiting;
+        self.work = false;
     }
 
     /// The candle of an interval that is open now, with the current second in it.
@@ -425,8 +430,8 @@ impl Series {
         }
     }
 
-    /// Closes what is over; returns whether a candle waits for its proof or its delay.
-    fn close(&mut self, time: Timestamp, delay: i64, proof: &Continuity, out: &mut Vec<Candle>) -> bool {
+    /// Closes what is over; returns when the candle that waits for its proof is due, if one does.
+    fn close(&mut self, time: Timestamp, delay: i64, proof: &Continuity, out: &mut Vec<Candle>) -> Option<Timestamp> {
         while self.unclosed > 1 {
             let index = self.candles.len() - self.unclosed;
             let previous = index.checked_sub(1).and_then(|before| self.candles.get(before)).map(|before| before.close);
@@ -438,8 +443,9 @@ impl Series {
             }
             let state = proven(candle, proof);
             let certain = matches!(state, State::Complete | State::Repaired);
-            if !certain && candle.close_time.plus(delay) > time {
-                return true;
+            let due = candle.close_time.plus(delay);
+            if !certain && due > time {
+                return Some(due);
             }
             candle.state = state;
             candle.is_closed = true;
@@ -447,7 +453,7 @@ impl Series {
             self.unproven = (state == State::Partial).then_some(candle.open_time).or(self.unproven);
             self.unclosed -= 1;
         }
-        false
+        None
     }
 
     /// Gives corrected candles their next number; with `reprove`, every candle whose proof has changed as well.

@@ -11,10 +11,10 @@ use crate::{
     channel::{ChannelId, Kind},
     continuity::{Continuity, Seen},
     feed_gap::{Cause, FeedGap, GapState},
-    frame::Class,
+    frame::{Class, Form},
     interval::Interval,
     market::{Directory, Instrument, Origin, Symbol, Timestamp, Trade},
-    message::{Input, Missing, Outputs, Subscribe},
+    message::{Input, Missing, Outputs, Subscribe, WorkerId},
     ring::{RingReader, RingWriter, ring},
     ticker::Day,
     topic::{Content, Topic},
@@ -88,6 +88,11 @@ pub struct SymbolStatus {
     pub gaps_open: u64,
 }
 
+enum Wish {
+    Follow(Subscribe),
+    Leave { worker: WorkerId, channel: ChannelId, form: Form },
+}
+
 pub(crate) struct Book {
     symbol: Symbol,
     instrument: Arc<Instrument>,
@@ -115,7 +120,8 @@ pub struct Shard {
     /// By channel number; `None` where nobody listens.
     topics: Vec<Option<Topic>>,
     touched: Vec<Symbol>,
-    asked: Vec<Subscribe>,
+    /// Wishes of this turn, in order: a session may come and go within one.
+    asked: Vec<Wish>,
     left: Vec<ChannelId>,
     missing: Vec<Missing>,
     epochs: u64,
@@ -182,13 +188,8 @@ impl Shard {
                 }
                 touch(book, &mut self.touched);
             }
-            Input::Subscribe(wish) => self.asked.push(wish),
-            Input::Unsubscribe { worker, channel, form } => {
-                if let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) {
-                    topic.leave(worker, form);
-                    self.left.push(channel);
-                }
-            }
+            Input::Subscribe(wish) => self.asked.push(Wish::Follow(wish)),
+            Input::Unsubscribe { worker, channel, form } => self.asked.push(Wish::Leave { worker, channel, form }),
         }
     }
 
@@ -287,7 +288,10 @@ impl Shard {
         self.touched.clear();
         let asked = std::mem::take(&mut self.asked);
         for wish in &asked {
-            self.answer(wish, now, out);
+            match wish {
+                Wish::Follow(wish) => self.answer(wish, now, out),
+                Wish::Leave { worker, channel, form } => self.leave(*worker, *channel, *form),
+            }
         }
         self.asked = asked;
         self.asked.clear();
@@ -310,21 +314,21 @@ impl Shard {
         }
         for channel in &book.channels {
             let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) else { continue };
-            let mut publish = |class, content: Content<'_>| {
+            let mut publish = |class, content: &Content<'_>| {
                 self.stats.frames += topic.publish(class, content, &book.instrument, now, out);
             };
             for notice in &notices {
-                publish(Class::Event, Content::Gap(notice));
+                publish(Class::Event, &Content::Gap(notice));
             }
             match channel.kind() {
                 Kind::Market(interval) => {
                     for candle in self.changes.iter().filter(|candle| candle.interval == interval) {
-                        publish(Class::Event, Content::Candle(candle));
+                        publish(Class::Event, &Content::Candle(candle));
                     }
                     if let Some(open) = changed.then(|| book.aggregator.open(interval)).flatten()
                         && !open.is_flat()
                     {
-                        publish(Class::State, Content::Candle(&open));
+                        publish(Class::State, &Content::Candle(&open));
                     }
                 }
                 Kind::Trades if changed => {
@@ -332,18 +336,25 @@ impl Shard {
                     let start = book.turn_start.max(head.saturating_sub(RING_TRADES as u64));
                     let trades: Vec<_> = (start..head).filter_map(|seq| book.reader.read(seq).ok()).collect();
                     if !trades.is_empty() {
-                        publish(Class::Event, Content::Trades(&trades));
+                        publish(Class::Event, &Content::Trades(&trades));
                     }
                 }
                 Kind::Ticker if changed => {
                     if let Some(ticker) = book.day.ticker(now) {
-                        publish(Class::State, Content::Ticker(&ticker));
+                        publish(Class::State, &Content::Ticker(&ticker));
                     }
                 }
                 Kind::Trades | Kind::Ticker => {}
             }
         }
         book.turn_start = book.reader.head();
+    }
+
+    fn leave(&mut self, worker: WorkerId, channel: ChannelId, form: Form) {
+        if let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) {
+            topic.leave(worker, form);
+            self.left.push(channel);
+        }
     }
 
     /// Answers a subscription: with what was missed, or with a snapshot.

@@ -32,6 +32,8 @@ pub(crate) enum Content<'a> {
 
 struct Logged {
     seq: u64,
+    /// A gap notice has the number of the event before it, and is told again to whoever resumes from there.
+    notice: bool,
     bytes: Bytes,
 }
 
@@ -122,7 +124,7 @@ impl Topic {
     pub(crate) fn publish(
         &mut self,
         class: Class,
-        content: Content<'_>,
+        content: &Content<'_>,
         instrument: &Instrument,
         now: Timestamp,
         out: &mut Outputs,
@@ -136,7 +138,7 @@ impl Topic {
                 continue;
             }
             count += 1;
-            let frame = self.encode(class, &content, instrument, form, now);
+            let frame = self.encode(class, content, instrument, form, now);
             let wire = self.wire(form);
             wire.keep(&frame);
             for (worker, _) in &wire.workers {
@@ -221,7 +223,12 @@ impl Topic {
         if wish.join {
             frames.push(text_frame(&self.head(since.seq, true, b"")));
         }
-        frames.extend(wire.log.iter().filter(|logged| logged.seq > since.seq).map(|logged| logged.bytes.clone()));
+        frames.extend(
+            wire.log
+                .iter()
+                .filter(|logged| logged.seq + u64::from(logged.notice) > since.seq)
+                .map(|logged| logged.bytes.clone()),
+        );
         Some(self.delivery(wish, frames))
     }
 
@@ -263,7 +270,7 @@ impl Topic {
 impl Wire {
     fn keep(&mut self, frame: &Frame) {
         self.bytes += frame.bytes.len();
-        self.log.push_back(Logged { seq: frame.seq, bytes: frame.bytes.clone() });
+        self.log.push_back(Logged { seq: frame.seq, notice: frame.data_at == 0, bytes: frame.bytes.clone() });
         while (self.log.len() > LOG_EVENTS || self.bytes > LOG_BYTES)
             && let Some(old) = self.log.pop_front()
         {

@@ -101,7 +101,7 @@ fn announces(data: &[u8]) -> bool {
     let read = Scan::new(data).array(|scan| {
         scan.object(|key, scan| match key {
             b"upcoming_maintenance" | b"emergency" => {
-                found |= scan.value()?.iter().any(|byte| *byte == b'{');
+                found |= scan.value()?.contains(&b'{');
                 Some(())
             }
             _ => scan.skip(),
