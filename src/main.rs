@@ -1,2 +1,18 @@
-//! The one program.
-fn main() {}
+//! The one program: reads the command line, runs one command, prints the chain of causes if it fails.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kandle::cli::Cli;
+
+fn main() -> ExitCode {
+    // A wrong command line ends here, with code 2 and the usage.
+    let cli = Cli::parse();
+    match kandle::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kandle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,7 +3,10 @@
 mod clients;
 mod fixtures;
 mod golden;
+mod hostile;
 mod process;
+mod replay;
 mod shard;
 mod support;
 mod tidy;
+mod trouble;

@@ -104,6 +104,12 @@ impl Drop for Kandle {
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kandle"));
     command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    // Every KANDLE_… variable is a setting of the program; those of the tests are none.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KANDLE_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

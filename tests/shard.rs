@@ -28,7 +28,7 @@ struct Rig {
 
 impl Rig {
     fn new(directory: Arc<Directory>) -> Self {
-        let config = ShardConfig { late_window_ms: 60_000, ..ShardConfig::default() };
+        let config = ShardConfig { late_window_ms: 120_000, ..ShardConfig::default() };
         let symbols: Vec<_> = directory.symbols().map(|(symbol, _)| symbol).collect();
         let shard = Shard::new(Arc::clone(&directory), symbols.into_iter(), config);
         Self { shard, directory, out: Outputs::default() }
@@ -160,11 +160,11 @@ fn a_late_trade_gives_a_revision_and_a_sealed_candle_stays() {
     rig.shard.on_input(Input::Trade(trade(3, T0 + 30_000, 10_900, 5, Origin::Repair)));
     assert_eq!(closed(&rig.turn(T0 + 62_100)), Vec::<String>::new());
     assert_eq!(rig.shard.stats().duplicates, 1);
-    rig.trade(6, T0 + 200_000, 10_400, 5);
-    rig.turn(T0 + 200_100);
+    rig.trade(6, T0 + 300_000, 10_400, 5);
+    rig.turn(T0 + 300_100);
     let dropped = rig.shard.stats().late_dropped;
     rig.shard.on_input(Input::Trade(trade(5, T0 + 61_500, 9_000, 5, Origin::Repair)));
-    let ops = rig.turn(T0 + 200_200);
+    let ops = rig.turn(T0 + 300_200);
     assert!(closed(&ops).iter().all(|line| !line.starts_with("60s 90")), "{:?}", closed(&ops));
     assert_eq!(rig.shard.stats().late_dropped, dropped + 1);
 }

@@ -28,7 +28,9 @@ fn sources(folder: &str) -> Vec<PathBuf> {
 
 fn manifest_names(folder: &str, names: &[&str]) -> Vec<String> {
     let manifest = fs::read_to_string(Path::new(ROOT).join(folder).join("Cargo.toml")).unwrap();
-    let depends = |name: &&&str| manifest.lines().any(|line| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} ")));
+    let depends = |name: &&&str| {
+        manifest.lines().any(|line| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} ")))
+    };
     names.iter().filter(depends).map(|name| format!("{folder} imports {name}")).collect()
 }
 

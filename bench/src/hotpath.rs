@@ -8,7 +8,7 @@ mod judges;
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use engine::{
-    aggregator::{Aggregator, Rules},
+    aggregator::{Aggregator, HISTORY, Rules},
     candle::Candle,
     channel::ChannelId,
     continuity::Continuity,
@@ -112,7 +112,8 @@ fn walk(count: u64) -> Vec<Trade> {
     (1..=count).map(trade).collect()
 }
 
-const RULES: Rules = Rules { late_window: 300_000_000_000, close_delay: 1_000_000_000, ids: IdRule::Contiguous };
+const RULES: Rules =
+    Rules { late_window: 300_000_000_000, close_delay: 1_000_000_000, ids: IdRule::Contiguous, history: HISTORY };
 
 fn ring_and_fold(trades: &[Trade]) {
     let (mut writer, _reader) = ring(Symbol(0), 4096);

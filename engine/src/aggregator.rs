@@ -15,7 +15,7 @@ use crate::{
 
 const SECOND: i64 = 1_000_000_000;
 
-/// How many closed candles are kept per interval for snapshots, besides those that may still be corrected.
+/// How many closed candles a running system keeps per interval for snapshots.
 pub const HISTORY: usize = 500;
 
 /// Rules of time for the candles of a symbol.
@@ -27,6 +27,8 @@ pub struct Rules {
     pub close_delay: i64,
     /// What the trade ids prove, and so which order the trades have.
     pub ids: IdRule,
+    /// How many closed candles are kept per interval, besides those that may still be corrected.
+    pub history: usize,
 }
 
 /// What became of a trade.
@@ -233,7 +235,7 @@ impl Aggregator {
             }
             series.correct(proof, self.proof_changed, out);
             series.prove_last(proof, out);
-            series.forget(time.plus(-self.rules.late_window));
+            series.forget(time.plus(-self.rules.late_window), self.rules.history);
         }
         self.proof_changed = false;
         self.work = false;
@@ -518,8 +520,8 @@ impl Series {
         self.unproven = None;
     }
 
-    fn forget(&mut self, sealed_before: Timestamp) {
-        while self.candles.len() > HISTORY + self.unclosed
+    fn forget(&mut self, sealed_before: Timestamp, history: usize) {
+        while self.candles.len() - self.unclosed > history
             && self.candles.front().is_some_and(|candle| candle.close_time <= sealed_before)
         {
             self.candles.pop_front();

@@ -88,7 +88,7 @@ impl FeedGap {
 
     /// The feed flows again: a cut that cost no ids is over.
     pub(crate) fn reconnected(&mut self) {
-        if self.ids.is_none() {
+        if self.ids.is_none() && self.state == GapState::Open {
             self.state = GapState::Repaired;
         }
     }

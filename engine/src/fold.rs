@@ -38,6 +38,8 @@ impl Fold {
             late_window: late_window_ms.saturating_mul(1_000_000),
             close_delay: close_delay_ms.saturating_mul(1_000_000),
             ids: instrument.ids,
+            // What can change no more is taken out, so nothing may be forgotten before.
+            history: usize::MAX,
         };
         Self {
             continuity: Continuity::new(instrument.ids),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    aggregator::{Aggregator, Fold, Rules},
+    aggregator::{Aggregator, Fold, HISTORY, Rules},
     candle::Candle,
     channel::{ChannelId, Kind},
     continuity::{Continuity, Seen},
@@ -428,6 +428,7 @@ impl Book {
             late_window: config.late_window_ms.saturating_mul(1_000_000),
             close_delay: config.close_delay_ms.saturating_mul(1_000_000),
             ids: instrument.ids,
+            history: HISTORY,
         };
         let (writer, reader) = ring(symbol, RING_TRADES);
         Self {

@@ -95,9 +95,6 @@ impl Sim {
                 self.order(fills, Timestamp((ms + 1).saturating_mul(MS)), now, out);
             }
         }
-        if now_ms < self.last.unwrap_or(now_ms) {
-            self.last = Some(now_ms);
-        }
     }
 
     fn parts_of_this_ms(&mut self) -> i64 {

@@ -1,8 +1,8 @@
 //! All live feeds: connections that replace themselves before they are cut, and a mender that fetches what was missed.
 //!
 //! `config` → `dial` (one handshake) → `life` (is it alive?) → `connection` (one socket) → `group` (one set of symbols
-//! over its connections) → `rest` → `repair` → `mender` (one task a venue that speaks REST) → `status`. A group owns the
-//! order of [`Input::FeedDown`] and [`Input::FeedUp`]; connections send their trades straight to the [`Sink`].
+//! over its connections) → `rest` → `repair` → `mender` with `minutes` (one task a venue that speaks REST) → `status`. A
+//! group owns the order of [`Input::FeedDown`] and [`Input::FeedUp`]; connections send trades straight to the [`Sink`].
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
@@ -35,6 +35,7 @@ mod dial;
 mod group;
 mod life;
 mod mender;
+mod minutes;
 mod repair;
 mod rest;
 mod status;

@@ -200,14 +200,13 @@ impl<S: Sink> Group<S> {
                 self.backoff.reset();
             }
         }
-        if matches!(ended, Ended::Stopped) {
-            return;
-        }
-        self.complain(&ended);
-        if was_newest {
-            let asked = if let Ended::Dial(error) = &ended { error.asked_wait() } else { None };
-            self.retire_at = None;
-            self.retry_at = Some(Instant::now() + self.backoff.next(asked));
+        if !matches!(ended, Ended::Stopped) {
+            self.complain(&ended);
+            if was_newest {
+                let asked = if let Ended::Dial(error) = &ended { error.asked_wait() } else { None };
+                self.retire_at = None;
+                self.retry_at = Some(Instant::now() + self.backoff.next(asked));
+            }
         }
         if self.slots.iter().all(|slot| slot.live_since.is_none()) {
             self.on_down().await;

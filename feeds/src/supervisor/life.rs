@@ -56,7 +56,8 @@ impl Life {
             last: now,
             last_id: trade.id,
             last_event: trade.ts_event,
-            usual: self.stale_after / USUAL_GAPS,
+            // Unknown: a quiet symbol must not look dead after its first trade; a busy one soon brings this down.
+            usual: self.stale_after,
             probed: now,
         });
         let gap = now.saturating_duration_since(life.last);
@@ -136,7 +137,7 @@ mod tests {
     fn heartbeats_do_not_keep_a_dead_subscription_alive() {
         let start = Instant::now();
         let mut life = Life::new(STALE, start);
-        life.on_trade(&trade(0, 1), start);
+        (0..60).for_each(|id| life.on_trade(&trade(0, id), start));
         for second in 1..=30 {
             life.on_frame(start + Duration::from_secs(second));
         }
@@ -149,13 +150,22 @@ mod tests {
         let start = Instant::now();
         let later = start + Duration::from_secs(50);
         let mut life = Life::new(STALE, start);
-        life.on_trade(&trade(0, 7), start);
+        (0..=60).for_each(|id| life.on_trade(&trade(0, id), start));
         life.on_frame(later);
-        life.on_proof(Symbol(0), 7, later);
+        life.on_proof(Symbol(0), 60, later);
         assert_eq!(life.check(later), Health::Alive);
-        life.on_proof(Symbol(0), 9, later + STALE);
+        life.on_proof(Symbol(0), 61, later + STALE);
         life.on_frame(later + STALE);
         assert_eq!(life.check(later + STALE + Duration::from_secs(1)), Health::Stale);
+    }
+
+    #[test]
+    fn a_symbol_that_seldom_trades_is_not_given_up() {
+        let start = Instant::now();
+        let mut life = Life::new(STALE, start);
+        life.on_trade(&trade(0, 1), start);
+        life.on_frame(start + Duration::from_secs(290));
+        assert_eq!(life.check(start + Duration::from_secs(300)), Health::Alive);
     }
 
     #[test]

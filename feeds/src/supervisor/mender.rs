@@ -1,11 +1,10 @@
 //! One task a venue that speaks REST: fills holes, mends minutes, and answers whether a silent symbol is quiet.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use engine::{
-    interval::Interval,
     market::{Symbol, Timestamp, Trade},
-    message::{Input, Missing, VenueMinute},
+    message::{Input, Missing},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -16,20 +15,14 @@ use super::{
     Sink, VenueContext,
     backoff::Backoff,
     connection::until,
+    minutes::Open,
     repair::{Filling, Step},
     rest::{Rest, RestError},
 };
-use crate::venue::{Known, TradeRange, VenueCandle};
+use crate::venue::{Known, TradeRange};
 
-const MINUTE: i64 = 60_000_000_000;
-const ATTEMPTS_MAX: u32 = 5;
+pub(super) const ATTEMPTS_MAX: u32 = 5;
 const PAGES_MAX: u32 = 100;
-/// The smallest page of candles that a venue gives.
-const PAGE_MINUTES: i64 = 300;
-/// A cut beyond this is not mended minute by minute.
-const MINUTES_MAX: i64 = 1440;
-/// How many minutes may wait for their end.
-const OPEN_MAX: usize = 4096;
 /// A newer trade than this beyond what we saw says that the subscription is dead.
 const PROBE_MARGIN: i64 = 1_000_000_000;
 
@@ -63,21 +56,14 @@ pub(super) enum Job {
     Probe(Probe, oneshot::Sender<Finding>),
 }
 
-/// A minute that is to be mended once it is over.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    symbol: Symbol,
-    open_time: i64,
-}
-
 /// See the module.
 pub(super) struct Mender<S> {
-    context: Arc<VenueContext>,
-    rest: Rest,
-    sink: S,
-    backoff: Backoff,
-    open: Vec<Open>,
-    due: Option<Instant>,
+    pub(super) context: Arc<VenueContext>,
+    pub(super) rest: Rest,
+    pub(super) sink: S,
+    pub(super) backoff: Backoff,
+    pub(super) open: Vec<Open>,
+    pub(super) due: Option<Instant>,
 }
 
 impl<S: Sink> Mender<S> {
@@ -182,106 +168,6 @@ impl<S: Sink> Mender<S> {
         Ok(trades)
     }
 
-    /// Mends the minutes of a cut for all symbols; once one fails for good, the others get one attempt each.
-    async fn mend_all(&mut self, symbols: &[Symbol], from: Timestamp, to: Timestamp) {
-        let mut attempts = ATTEMPTS_MAX;
-        for symbol in symbols.iter().copied() {
-            let is_mended = self.mend(symbol, from, to, attempts).await;
-            if !is_mended {
-                attempts = 1;
-                self.sink.send(Input::GapLost { symbol, first_id: 0, last_id: 0 }).await;
-            }
-            let metrics = &self.context.metrics;
-            if is_mended {
-                metrics.repairs_ok.inc()
-            } else {
-                metrics.repairs_failed.inc()
-            };
-        }
-    }
-
-    /// Sends the venue's minutes over `[from, to]`: those that are over now, the others once they are.
-    async fn mend(&mut self, symbol: Symbol, from: Timestamp, to: Timestamp, attempts: u32) -> bool {
-        let now = (self.context.clock)();
-        let settle = nanos(self.context.timings.minute_settle);
-        let end = (to.0.div_euclid(MINUTE) + 1) * MINUTE;
-        let closed = now.plus(-settle).0.div_euclid(MINUTE) * MINUTE;
-        let first = from.0.div_euclid(MINUTE) * MINUTE;
-        let mut start = first.max(end - MINUTES_MAX * MINUTE);
-        let is_whole = start == first;
-        for open_time in (start.max(closed)..end).step_by(usize::try_from(MINUTE).unwrap_or(usize::MAX)) {
-            if self.open.len() >= OPEN_MAX {
-                return false;
-            }
-            self.open.push(Open { symbol, open_time });
-        }
-        self.plan(now);
-        while start < end.min(closed) {
-            let stop = end.min(closed).min(start + PAGE_MINUTES * MINUTE);
-            if !self.correct(symbol, start, stop, attempts).await {
-                return false;
-            }
-            start = stop;
-        }
-        is_whole
-    }
-
-    /// Fetches the minutes that are over by now.
-    async fn mend_due(&mut self) {
-        let now = (self.context.clock)();
-        let ready = now.plus(-nanos(self.context.timings.minute_settle)).0;
-        let is_ready = |open: &Open| open.open_time + MINUTE <= ready;
-        let due: Vec<Open> = self.open.iter().filter(|open| is_ready(open)).copied().collect();
-        self.open.retain(|open| !is_ready(open));
-        for Open { symbol, open_time } in due {
-            self.correct(symbol, open_time, open_time + MINUTE, ATTEMPTS_MAX).await;
-        }
-        self.plan((self.context.clock)());
-    }
-
-    fn plan(&mut self, now: Timestamp) {
-        let settle = nanos(self.context.timings.minute_settle);
-        let first = self.open.iter().map(|open| open.open_time).min();
-        let wait = first.map(|open_time| (open_time + MINUTE + settle - now.0).max(1_000_000));
-        let wait = wait.map(|wait| Duration::from_nanos(u64::try_from(wait).unwrap_or(0)));
-        self.due = wait.map(|wait| Instant::now() + wait);
-    }
-
-    /// Sends the venue's minutes that open in `[from, to)`.
-    async fn correct(&mut self, symbol: Symbol, from: i64, to: i64, attempts: u32) -> bool {
-        let Some((name, known)) = self.known(symbol) else { return false };
-        self.backoff.reset();
-        for attempt in 0..attempts {
-            if attempt > 0 {
-                sleep(self.backoff.next(None)).await;
-            }
-            match self.candles(&name, &known, Timestamp(from), Timestamp(to)).await {
-                Ok(candles) => {
-                    for candle in candles.iter().filter(|candle| (from..to).contains(&candle.open_time.0)) {
-                        self.sink.send(Input::Correction { symbol, minute: minute(candle) }).await;
-                    }
-                    return true;
-                }
-                Err(error) => self.complain(&error),
-            }
-        }
-        false
-    }
-
-    async fn candles(
-        &mut self,
-        name: &str,
-        known: &Known,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<VenueCandle>, RestError> {
-        let feed = self.context.feed;
-        let request = feed.candles_request(&self.context.config.rest_url, name, Interval::M1, from, to);
-        let request = request.ok_or_else(|| RestError::Transport("the venue has no minutes".to_owned()))?;
-        let mut body = self.rest.fetch(&request).await?;
-        Ok(feed.parse_candles(&mut body, known)?)
-    }
-
     async fn probe(&mut self, probe: Probe) -> Finding {
         let Some((name, known)) = self.known(probe.symbol) else { return Finding::Unknown };
         let (first_id, to) = (probe.last_id.saturating_add(1), (self.context.clock)());
@@ -302,32 +188,14 @@ impl<S: Sink> Mender<S> {
         }
     }
 
-    fn known(&self, symbol: Symbol) -> Option<(String, Known)> {
+    pub(super) fn known(&self, symbol: Symbol) -> Option<(String, Known)> {
         let instrument = self.context.directory.instrument(symbol)?;
         let known = Known { symbol, price_scale: instrument.price_scale, quantity_scale: instrument.quantity_scale };
         Some((instrument.name.to_string(), known))
     }
 
-    fn complain(&self, error: &RestError) {
+    pub(super) fn complain(&self, error: &RestError) {
         tracing::warn!(venue = %self.context.venue, %error, "REST request failed");
         self.context.status.error(self.context.venue, &error.to_string());
     }
-}
-
-fn minute(candle: &VenueCandle) -> VenueMinute {
-    VenueMinute {
-        open_time: candle.open_time,
-        open: candle.open,
-        high: candle.high,
-        low: candle.low,
-        close: candle.close,
-        volume: candle.volume,
-        quote_volume: None,
-        buy_volume: candle.buy_volume,
-        trades: candle.trades,
-    }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

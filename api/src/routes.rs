@@ -1,0 +1,206 @@
+//! The paths, their answers and errors. Every answer carries `x-request-id`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::view::{SymbolStatus, View};
+
+const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /metrics";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A longer id of a client is replaced by our own.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+/// The longest part of an unknown path that an error repeats.
+const PATH_CHARS_MAX: usize = 120;
+
+type Shared = Arc<dyn View>;
+
+/// Numbers the requests that come without an id of their own: `START-N`, both hexadecimal.
+struct RequestIds {
+    start: i64,
+    next: AtomicU64,
+}
+
+/// All routes. `/v1/ws` is not among them: the streaming runtime answers it before it asks here.
+pub fn router(view: Arc<dyn View>) -> Router {
+    let ids = Arc::new(RequestIds { start: view.now_ms(), next: AtomicU64::new(1) });
+    Router::new()
+        .route("/v1/health", get(health))
+        .route("/v1/ping", get(ping))
+        .route("/v1/market/symbols", get(symbols))
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(middleware::from_fn_with_state(ids, request_id))
+        .with_state(view)
+}
+
+/// `/v1/market/symbols`.
+#[derive(Serialize)]
+struct Symbols {
+    symbols: Vec<SymbolStatus>,
+}
+
+async fn health(State(view): State<Shared>) -> Response {
+    fresh(Json(view.health()))
+}
+
+async fn ping(State(view): State<Shared>) -> Response {
+    fresh(Json(json!({"pong": true, "ts": view.now_ms()})))
+}
+
+async fn symbols(State(view): State<Shared>) -> Response {
+    fresh(Json(Symbols { symbols: view.symbols() }))
+}
+
+async fn metrics(State(view): State<Shared>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    fresh(([(header::CONTENT_TYPE, kind)], view.metrics()))
+}
+
+/// An answer about this moment, which nobody may keep.
+fn fresh(answer: impl IntoResponse) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
+}
+
+async fn not_found(uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
+    error(StatusCode::NOT_FOUND, "not_found", &format!("nothing is at {path}; known: {ROUTES}"))
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
+    let method: String = method.as_str().chars().take(16).collect();
+    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("{path} does not take {method}; use GET"))
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({"error": code, "message": message}))).into_response()
+}
+
+/// Echoes the id of the request, or gives it one.
+async fn request_id(State(ids): State<Arc<RequestIds>>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(&REQUEST_ID).filter(|id| is_plain(id.as_bytes())).cloned();
+    let id = given.or_else(|| {
+        let number = ids.next.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("{:x}-{number:x}", ids.start)).ok()
+    });
+    let mut response = next.run(request).await;
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn is_plain(id: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
+    !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.iter().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::view::{Feed, FeedState, Health, Liveness};
+
+    struct Fake;
+
+    impl View for Fake {
+        fn now_ms(&self) -> i64 {
+            1_000
+        }
+        fn health(&self) -> Health {
+            let feed = |venue: &str, state, since| Feed {
+                venue: venue.to_owned(),
+                state,
+                since,
+                last_trade_ms: None,
+                symbols: 1,
+                connections: 1,
+                error: None,
+            };
+            let feeds = vec![
+                feed("binance", FeedState::Ok, 1),
+                feed("okx", FeedState::Silent, 700),
+                feed("kraken", FeedState::Down, 500),
+                feed("bybit", FeedState::Disabled, 1),
+            ];
+            Health::of(feeds, "0.1.0", 999)
+        }
+        fn symbols(&self) -> Vec<SymbolStatus> {
+            vec![SymbolStatus {
+                symbol: "BTC".to_owned(),
+                source: "binance:BTCUSDT".to_owned(),
+                status: Liveness::Live,
+                last_trade_ts: Some(990),
+                last_trade_age_ms: Some(10),
+                gaps: 0,
+                gaps_open: 0,
+                trades: 7,
+            }]
+        }
+        fn metrics(&self) -> String {
+            "kandle_trades_total 7\n# EOF\n".to_owned()
+        }
+    }
+
+    async fn ask(method: &str, path: &str, id: Option<&str>) -> (StatusCode, String, String) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(id) = id {
+            request = request.header("x-request-id", id);
+        }
+        let response = router(Arc::new(Fake)).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status();
+        let id = response.headers()[REQUEST_ID].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, id, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn health_names_the_feeds_that_are_silent_and_since_when() {
+        let (status, id, body) = ask("GET", "/v1/health", None).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, id.as_str()), (StatusCode::OK, "3e8-1"));
+        assert_eq!(body["status"], "degraded");
+        assert_eq!(body["since"], 500);
+        assert_eq!(body["degraded"], json!(["okx", "kraken"]));
+        assert_eq!(body["feeds"][1]["state"], "silent");
+    }
+
+    #[tokio::test]
+    async fn every_route_answers_and_echoes_a_request_id() {
+        let (_, id, body) = ask("GET", "/v1/ping", Some("mine-1")).await;
+        assert_eq!((id.as_str(), body.as_str()), ("mine-1", r#"{"pong":true,"ts":1000}"#));
+        let (_, id, body) = ask("GET", "/v1/market/symbols", Some("not plain!")).await;
+        assert_eq!(id, "3e8-1");
+        assert!(body.contains(r#""status":"live""#), "{body}");
+        let (_, _, body) = ask("GET", "/metrics", Some(&"x".repeat(65))).await;
+        assert!(body.contains("kandle_trades_total 7"));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_or_method_is_told_what_is_known() {
+        let (status, _, body) = ask("GET", "/v2/ping", None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(body.contains("not_found") && body.contains("/v1/market/symbols"), "{body}");
+        let (status, _, body) = ask("POST", "/v1/ping", None).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(body.contains("use GET"), "{body}");
+    }
+}

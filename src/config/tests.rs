@@ -1,0 +1,132 @@
+//! Settings as a user writes them, right and wrong.
+
+use std::{fs, path::PathBuf};
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../kandle.sample.toml");
+
+fn none() -> Vec<(String, String)> {
+    Vec::new()
+}
+
+fn problem(text: &str) -> String {
+    match Config::parse(text) {
+        Ok(_) => "fine".to_owned(),
+        Err((line, problem)) => format!("line {line}: {problem}"),
+    }
+}
+
+#[track_caller]
+fn check(text: &str, parts: &[&str]) {
+    let problem = problem(text);
+    for part in parts {
+        assert!(problem.contains(part), "{part:?} is not in {problem:?}");
+    }
+}
+
+fn same(left: &Config, right: &Config) {
+    assert_eq!(left.listen, right.listen);
+    assert_eq!((left.workers, left.shards), (right.workers, right.shards));
+    assert_eq!(left.limits, right.limits);
+    assert_eq!(left.venues, right.venues);
+    let sorted = |config: &Config| {
+        let mut symbols = config.symbols.clone();
+        symbols.sort_by(|a, b| a.alias.cmp(&b.alias));
+        symbols
+    };
+    assert_eq!(sorted(left), sorted(right));
+}
+
+#[test]
+fn the_sample_is_valid_and_says_the_defaults_when_uncommented() {
+    same(&Config::from_file(Config::parse(SAMPLE).unwrap()), &Config::default());
+    let setting = |line: &&str| !line.starts_with("# ");
+    let bare: Vec<&str> = SAMPLE.lines().filter(setting).map(|line| line.trim_start_matches('#')).collect();
+    let config = Config::from_file(Config::parse(&bare.join("\n")).unwrap_or_else(|error| panic!("{error:?}")));
+    same(&config, &Config::default());
+    assert_eq!(config.keys.len(), 1);
+    assert!(config.symbols.len() >= 100);
+}
+
+#[test]
+fn an_unknown_name_says_its_line_and_the_nearest_known_one() {
+    check("listen = \"127.0.0.1:1\"\nlimit = 3", &["line 2", "`limit`", "did you mean `limits`"]);
+    check("[limits]\n\noutbox_byte = 1", &["line 3", "`outbox_byte`", "did you mean `outbox_bytes`"]);
+    check("[venues.binance]\nwsurl = \"wss://x\"", &["line 2", "`wsurl`", "did you mean `ws_url`"]);
+    check("[venues.binanse]\nenabled = true", &["line 1", "`binanse`", "did you mean `binance`"]);
+    check("[symbols]\nBTC = \"kracken:BTC/USD\"", &["line 2", "BTC", "did you mean `kraken`"]);
+    check("[symbols]\nBTC = \"BTCUSDT\"", &["line 2", "BTC", "binance:BTCUSDT"]);
+    check("[symbols]\n\"B C\" = \"binance:BTCUSDT\"", &["line 2", "B C"]);
+}
+
+#[test]
+fn a_value_out_of_bounds_says_the_bounds() {
+    check("[limits]\nlate_window_ms = 400001", &["line 2", "late_window_ms", "from 0 to 400000"]);
+    check("[limits]\noutbox_bytes = 1", &["line 2", "outbox_bytes", "from 65536"]);
+    check("[limits]\nconnections_per_key = \"x\"", &["line 2", "connections_per_key", "whole number"]);
+    check("listen = \"8080\"", &["line 1", "listen", "ADDRESS:PORT"]);
+    check("[venues.okx]\nrest_url = \"wss://x\"", &["line 2", "rest_url", "https://"]);
+    check("[venues.okx]\nws_url = \"wss://\"", &["line 2", "ws_url"]);
+    check("listen = ", &["line 1"]);
+}
+
+#[test]
+fn a_wrong_key_is_never_repeated() {
+    for text in ["[[keys]]\nkey = \"secret word\"", "[[keys]]\nkey = 123456789", "[[keys]]\nkey = \"kai-\""] {
+        let problem = problem(text);
+        assert!(problem.starts_with("line 2: `key`"), "{problem}");
+        assert!(!problem.contains("secret") && !problem.contains("123456789"), "{problem}");
+    }
+    let twice = problem("[[keys]]\nkey = \"kai-aaaaaaaa\"\n[[keys]]\nkey = \"kai-aaaaaaaa\"");
+    assert!(twice.starts_with("line 4: ") && !twice.contains("kai-"), "{twice}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let var = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let environment = [
+        var("KANDLE_LISTEN", "0.0.0.0:9"),
+        var("KANDLE_LIMITS__OUTBOX_BYTES", "70000"),
+        var("KANDLE_VENUES__BINANCE__WS_URL", "ws://127.0.0.1:7"),
+        var("KANDLE_VENUES__OKX__ENABLED", "false"),
+        var("KANDLE_SYMBOLS__BTC", "kraken:BTC/USD"),
+        var("KANDLE_API_KEY", "kai-ignored-here"),
+        var("PATH", "elsewhere"),
+    ];
+    let config = Config::load(None, environment).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:9");
+    assert_eq!(config.limits.outbox_bytes, 70_000);
+    assert_eq!(config.venues[0].ws_url, "ws://127.0.0.1:7");
+    assert!(!config.venues[4].enabled);
+    assert_eq!(config.symbols.iter().find(|symbol| symbol.alias == "BTC").unwrap().venue, Venue::Kraken);
+    assert!(config.symbols.len() >= 100);
+    assert_eq!(config.directory().symbols().filter(|(_, known)| known.venue == Venue::Okx).count(), 0);
+}
+
+#[test]
+fn an_unknown_variable_is_an_error_that_names_it() {
+    for (name, value, part) in [
+        ("KANDLE_LIMITS__OUTBOX_BYTE", "70000", "did you mean `outbox_bytes`"),
+        ("KANDLE_LISTN", "127.0.0.1:80", "did you mean `listen`"),
+        ("KANDLE_LIMITS__LATE_WINDOW_MS", "soon", "whole number"),
+        ("KANDLE_KEYS", "kai-secret-secret", "[[keys]]"),
+        ("KANDLE_", "1", "KANDLE_TABLE__NAME"),
+    ] {
+        let error = Config::load(None, [(name.to_owned(), value.to_owned())]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(part), "{error}");
+        assert!(!error.contains("kai-secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let path = PathBuf::from("/nowhere/kandle.toml");
+    let error = Config::load(Some(&path), none()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/kandle.toml"), "{error}");
+    let path = std::env::temp_dir().join(format!("kandle-config-{}.toml", std::process::id()));
+    fs::write(&path, "[limits]\nlate = 1").unwrap();
+    let error = Config::load(Some(&path), none()).map(|_| ()).unwrap_err().to_string();
+    fs::remove_file(&path).unwrap();
+    assert!(error.contains("kandle-config-") && error.contains("line 2"), "{error}");
+}

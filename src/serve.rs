@@ -1,0 +1,85 @@
+//! `kandle serve`: live venues in, streams out.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use engine::{market::Directory, message::Input};
+use feeds::supervisor::{FeedsConfig, Sink, Supervisor, Timings, VenueConfig};
+use node::{Clock, ShardSender};
+
+use crate::{chance, cli::ServeArgs, config::Config, system};
+
+/// How long connections to venues are given to close.
+const FEEDS_WITHIN: Duration = Duration::from_secs(3);
+
+/// Hands what the feeds give to the shards.
+#[derive(Clone)]
+struct ShardSink(ShardSender);
+
+impl Sink for ShardSink {
+    async fn send(&self, input: Input) {
+        // The node takes nothing more once it is shut down; the feeds end then as well.
+        let _ = self.0.send(input).await;
+    }
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// If the configuration is wrong or the address cannot be listened on.
+pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let mut config = Config::load(args.config.as_deref(), std::env::vars_os().filter_map(text))?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    let directory = Arc::new(config.directory());
+    let aliases = config.symbols.iter().map(|symbol| symbol.alias.clone()).collect();
+    let venues = config.venues.iter().map(|venue| (venue.venue, venue.enabled)).collect();
+    let system = system::System::start(&config, &directory, aliases, venues)?;
+    warn_without_keys(&config);
+    let sink = ShardSink(system.node.sender());
+    let feeds = feeds_config(&config, &directory, &system.clock);
+    let supervisor = Supervisor::start(feeds, &directory, &sink, system.missing, &system.feed_metrics);
+    system.view.attach_feeds(supervisor.status_handle());
+    let address = system.node.local_addr();
+    tracing::info!(%address, symbols = directory.len(), "serving ws://{address}/v1/ws and http://{address}/v1/health");
+    let signalled = system::signal().await;
+    if tokio::time::timeout(FEEDS_WITHIN, supervisor.shutdown()).await.is_err() {
+        tracing::warn!("some connections to venues did not close in time");
+    }
+    system::close(system.node).await;
+    signalled.context("cannot wait for a signal")
+}
+
+/// A variable whose name and value are text; others are none of ours.
+fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+}
+
+fn feeds_config(config: &Config, directory: &Directory, clock: &Arc<Clock>) -> FeedsConfig {
+    let venue = |venue: &crate::config::VenueConfig| VenueConfig {
+        venue: venue.venue,
+        ws_url: venue.ws_url.clone(),
+        rest_url: venue.rest_url.clone(),
+        symbols: directory
+            .symbols()
+            .filter(|(_, instrument)| instrument.venue == venue.venue)
+            .map(|(symbol, _)| symbol)
+            .collect(),
+    };
+    let clock = Arc::clone(clock);
+    FeedsConfig {
+        venues: config.venues.iter().filter(|venue| venue.enabled).map(venue).collect(),
+        timings: Timings::default(),
+        clock: Arc::new(move || clock.now()),
+        seed: chance::seed(),
+    }
+}
+
+fn warn_without_keys(config: &Config) {
+    if config.keys.is_empty() {
+        tracing::warn!(
+            "no key is configured: every stream is refused with 4401. Add this to the file of --config and restart: \
+             [[keys]] key = \"kai-…\" (8 to 128 characters of your own; kandle.sample.toml shows how to make one up). \
+             `kandle demo` needs no configuration"
+        );
+    }
+}

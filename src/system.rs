@@ -1,0 +1,120 @@
+//! A running system: a node with its HTTP sidecar, fed by venues or by a recording, until a signal ends it.
+
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use anyhow::Context;
+use engine::{
+    market::{Directory, Venue},
+    message::{Input, Missing},
+};
+use feeds::metrics::FeedMetrics;
+use node::{Clock, Metrics, Node, NodeConfig, Parts, ShardSender};
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
+use crate::{config::Config, keys::Keys, view::LiveView};
+
+/// Holes that may wait for repair.
+const MISSING_MAX: usize = 4096;
+/// How long sessions are given to take their last bytes.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A started node and what its feeds need.
+pub struct System {
+    /// The node.
+    pub node: Node,
+    /// What the sidecar shows.
+    pub view: Arc<LiveView>,
+    /// The one clock.
+    pub clock: Arc<Clock>,
+    /// Where feeds count.
+    pub feed_metrics: FeedMetrics,
+    /// Holes that the shards found.
+    pub missing: mpsc::Receiver<Missing>,
+}
+
+impl System {
+    /// Starts a node on `listen` that serves `directory`; must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or a thread cannot be started.
+    pub fn start(
+        config: &Config,
+        directory: &Arc<Directory>,
+        aliases: Vec<String>,
+        venues: Vec<(Venue, bool)>,
+    ) -> anyhow::Result<Self> {
+        let clock = Arc::new(Clock::start());
+        let metrics = Arc::new(Metrics::new());
+        let mut registry = Registry::with_prefix("kandle");
+        let feed_metrics = FeedMetrics::new(&mut registry);
+        let (shared, counted) = (Arc::clone(&clock), Arc::clone(&metrics));
+        let view = Arc::new(LiveView::new(shared, Arc::clone(directory), aliases, venues, counted, registry));
+        let (holes, missing) = mpsc::channel(MISSING_MAX);
+        let parts = Parts {
+            directory: Arc::clone(directory),
+            authenticator: Arc::new(Keys::new(&config.keys)),
+            fallback: api::router(Arc::clone(&view) as Arc<dyn api::View>),
+            metrics,
+            clock: Arc::clone(&clock),
+            missing: holes,
+        };
+        let node = Node::start(node_config(config), parts)?;
+        view.attach_node(node.status());
+        Ok(Self { node, view, clock, feed_metrics, missing })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.node.local_addr()
+    }
+}
+
+/// Closes all clients with 1012 and joins all threads.
+pub async fn close(node: Node) {
+    tracing::info!("closing clients with 1012; they may resume after the restart");
+    node.shutdown(CLOSE_WITHIN).await;
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let usual = NodeConfig::default();
+    NodeConfig {
+        listen: config.listen,
+        workers: if config.workers == 0 { cores } else { config.workers },
+        shards: if config.shards == 0 { (cores / 4).max(1) } else { config.shards },
+        limits: node::Limits {
+            channels_per_connection: config.limits.channels_per_connection,
+            late_window_ms: config.limits.late_window_ms,
+            close_delay_ms: config.limits.close_delay_ms,
+            outbox_bytes: config.limits.outbox_bytes,
+            ..usual.limits
+        },
+        ..usual
+    }
+}
+
+/// Gives up every hole that the shards find: a recording has no venue to ask.
+pub async fn give_up_holes(mut missing: mpsc::Receiver<Missing>, sender: ShardSender) {
+    while let Some(hole) = missing.recv().await {
+        let Missing { symbol, first_id, last_id, .. } = hole;
+        if sender.send(Input::GapLost { symbol, first_id, last_id }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// If the process may not listen to signals.
+pub async fn signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.context("cannot listen to Ctrl-C")?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("asked to stop");
+    Ok(())
+}

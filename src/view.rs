@@ -1,0 +1,154 @@
+//! What the HTTP sidecar is told: health, symbols and metrics of the running system.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
+
+use api::view::{Feed, FeedState, Health, Liveness, SymbolStatus, View};
+use engine::{
+    market::{Directory, Symbol, Timestamp, Venue},
+    shard::SymbolStatus as Present,
+};
+use feeds::supervisor::{FeedStatus, VenueStatus};
+use node::{Clock, Metrics, Status};
+use prometheus_client::{encoding::text, registry::Registry};
+
+/// A feed without any trade for so long is silent, and a symbol quiet.
+const SILENT_AFTER_MS: i64 = 60_000;
+
+/// See the module. It is made before the node, which serves it; what the node gives is filled in afterwards.
+pub struct LiveView {
+    clock: Arc<Clock>,
+    started_ms: i64,
+    directory: Arc<Directory>,
+    aliases: Vec<String>,
+    /// Each venue, and whether it is switched on.
+    venues: Vec<(Venue, bool)>,
+    metrics: Arc<Metrics>,
+    feed_registry: Registry,
+    status: OnceLock<Status>,
+    feeds: OnceLock<Arc<FeedStatus>>,
+}
+
+impl LiveView {
+    /// A view without a node yet.
+    pub fn new(
+        clock: Arc<Clock>,
+        directory: Arc<Directory>,
+        aliases: Vec<String>,
+        venues: Vec<(Venue, bool)>,
+        metrics: Arc<Metrics>,
+        feed_registry: Registry,
+    ) -> Self {
+        let started_ms = clock.now().millis();
+        let (status, feeds) = (OnceLock::new(), OnceLock::new());
+        Self { clock, started_ms, directory, aliases, venues, metrics, feed_registry, status, feeds }
+    }
+
+    /// The node has started.
+    pub fn attach_node(&self, status: Status) {
+        // A second call changes nothing.
+        let _ = self.status.set(status);
+    }
+
+    /// The supervisor has started; without one, a recording is replayed.
+    pub fn attach_feeds(&self, feeds: Arc<FeedStatus>) {
+        let _ = self.feeds.set(feeds);
+    }
+
+    fn present(&self) -> HashMap<Symbol, Present> {
+        self.status.get().map(|status| status.symbols().into_iter().collect()).unwrap_or_default()
+    }
+
+    fn feeds(&self, present: &HashMap<Symbol, Present>) -> Vec<Feed> {
+        let mut newest: BTreeMap<Venue, (usize, i64)> = BTreeMap::new();
+        for (symbol, instrument) in self.directory.symbols() {
+            let (count, last) = newest.entry(instrument.venue).or_default();
+            *count += 1;
+            *last = present.get(&symbol).map_or(*last, |known| (*last).max(known.last_event));
+        }
+        let live: Option<Vec<VenueStatus>> = self.feeds.get().map(|feeds| feeds.read());
+        let feed = |(venue, enabled): &(Venue, bool)| {
+            let (symbols, last) = newest.get(venue).copied().unwrap_or_default();
+            let own = live.as_ref().and_then(|live| live.iter().find(|status| status.venue == *venue));
+            let (state, since) = self.state(*enabled, live.is_some(), own, last);
+            Feed {
+                venue: venue.name().to_owned(),
+                state,
+                since,
+                last_trade_ms: (last > 0).then(|| Timestamp(last).millis()),
+                symbols,
+                connections: own.map_or(0, |status| status.connected),
+                error: own.filter(|_| state != FeedState::Ok).and_then(|status| status.last_error.clone()),
+            }
+        };
+        self.venues.iter().map(feed).collect()
+    }
+
+    fn state(&self, enabled: bool, is_live: bool, own: Option<&VenueStatus>, last: i64) -> (FeedState, i64) {
+        if !enabled {
+            return (FeedState::Disabled, self.started_ms);
+        }
+        let down = own.and_then(|status| status.down_since);
+        if is_live && let Some(down) = down {
+            return (FeedState::Down, down.millis());
+        }
+        let data = own.and_then(|status| status.last_data).map_or(last, |data| data.0.max(last));
+        let data_ms = if data > 0 { Timestamp(data).millis() } else { self.started_ms };
+        if self.now_ms().saturating_sub(data_ms) > SILENT_AFTER_MS {
+            return (FeedState::Silent, data_ms);
+        }
+        (FeedState::Ok, self.started_ms)
+    }
+}
+
+impl View for LiveView {
+    fn now_ms(&self) -> i64 {
+        self.clock.now().millis()
+    }
+
+    fn health(&self) -> Health {
+        let uptime_ms = self.now_ms().saturating_sub(self.started_ms);
+        Health::of(self.feeds(&self.present()), env!("CARGO_PKG_VERSION"), uptime_ms)
+    }
+
+    fn symbols(&self) -> Vec<SymbolStatus> {
+        let present = self.present();
+        let feeds = self.feeds(&present);
+        let now = self.now_ms();
+        let row = |alias: &String| {
+            let (_, symbol) = self.directory.label_of(self.directory.find_label(alias)?)?;
+            let instrument = self.directory.instrument(symbol)?;
+            let known = present.get(&symbol).copied().unwrap_or_default();
+            let last = (known.last_event > 0).then(|| Timestamp(known.last_event).millis());
+            let age = last.map(|last| now.saturating_sub(last).max(0));
+            let feed = feeds.iter().find(|feed| feed.venue == instrument.venue.name());
+            let status = match age {
+                _ if feed.is_none_or(|feed| feed.state != FeedState::Ok) && known.trades > 0 => Liveness::Silent,
+                None => Liveness::Starting,
+                Some(age) if age <= SILENT_AFTER_MS => Liveness::Live,
+                Some(_) => Liveness::Quiet,
+            };
+            Some(SymbolStatus {
+                symbol: alias.clone(),
+                source: instrument.source(),
+                status,
+                last_trade_ts: last,
+                last_trade_age_ms: age,
+                gaps: known.gaps,
+                gaps_open: known.gaps_open,
+                trades: known.trades,
+            })
+        };
+        self.aliases.iter().filter_map(row).collect()
+    }
+
+    fn metrics(&self) -> String {
+        let own = self.metrics.encode();
+        let mut all = own.trim_end().strip_suffix("# EOF").unwrap_or(&own).to_owned();
+        // Writing to a string cannot fail.
+        let _ = text::encode(&mut all, &self.feed_registry);
+        all
+    }
+}
