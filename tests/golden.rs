@@ -127,7 +127,7 @@ proptest! {
         let want = single.candles(&tidy, Interval::M1);
         let end = tidy.last().unwrap().ts_event.0;
         let inside = tidy.iter().filter(|trade| end - trade.ts_event.0 < 240_000_000_000).count();
-        let mut trades = tidy.clone();
+        let mut trades = tidy;
         let start = trades.len() - tail.min(inside);
         let mut state = seed | 1;
         for index in (start + 1..trades.len()).rev() {

@@ -1,5 +1,7 @@
 //! Integration tests of the program: one binary, a module for each concern.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod clients;
 mod fixtures;
 mod golden;

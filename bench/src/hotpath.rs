@@ -1,11 +1,12 @@
 //! Parse, ring, fold and encode, in nanoseconds an element and as ratios within this one run.
 //!
 //! The sides of a comparison take turns, a few milliseconds each, so that the machine's moods hit both alike; the
-//! median of the rounds is printed. `cargo run --release -p bench --bin hotpath`
+//! median of the rounds is printed. `cargo run --release -p bench --bin hotpath`; with `--check` it fails if a ratio is
+//! above a generous bar.
 
 mod judges;
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::{hint::black_box, process::ExitCode, sync::Arc, time::Instant};
 
 use engine::{
     aggregator::{Aggregator, HISTORY, Rules},
@@ -44,13 +45,21 @@ fn compare(elements: usize, sides: &mut [&mut dyn FnMut()]) -> Vec<f64> {
     times.iter_mut().map(median).collect()
 }
 
-fn main() {
+/// The bar of `--check`: every ratio to the usual library must stay below it, on a noisy machine too.
+const RATIO_MAX: f64 = 0.9;
+
+fn main() -> ExitCode {
     println!("median of {ROUNDS} interleaved rounds; ratios hold within this run");
-    parse();
+    let mut worst = parse();
     let trades = walk(200_000);
     ring_and_fold(&trades);
-    encode(&trades);
+    worst = worst.max(encode(&trades));
     ingest(&trades);
+    if std::env::args().any(|argument| argument == "--check") && worst > RATIO_MAX {
+        eprintln!("a ratio is {worst:.2}, above the bar of {RATIO_MAX}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// A directory of one instrument, with its symbol.
@@ -60,7 +69,9 @@ fn directory(venue: Venue, name: &str) -> Arc<Directory> {
     Arc::new(directory)
 }
 
-fn parse() {
+/// Prints a row per venue; returns the worst ratio to `serde_json`.
+fn parse() -> f64 {
+    let mut worst = 0.0_f64;
     println!("\nparse one recorded trade frame        ours   serde_json   simd-json   ours/serde_json");
     for (venue, name, frame) in judges::FRAMES {
         let names = Arc::new(Names::new(&directory(venue, name), venue));
@@ -78,9 +89,13 @@ fn parse() {
         let mut serde = || frames.iter().for_each(|frame| judges::serde(venue, black_box(frame)));
         let mut scratch = Vec::new();
         let mut simd = || frames.iter().for_each(|frame| judges::simd(venue, black_box(frame), &mut scratch));
-        let [ours, serde, simd] = compare(frames.len(), &mut [&mut ours, &mut serde, &mut simd])[..] else { return };
+        let [ours, serde, simd] = compare(frames.len(), &mut [&mut ours, &mut serde, &mut simd])[..] else {
+            return f64::NAN;
+        };
+        worst = worst.max(ours / serde);
         println!("  {:<32} {ours:>7.0} ns {serde:>8.0} ns {simd:>8.0} ns   {:>8.2}", venue.name(), ours / serde);
     }
+    worst
 }
 
 /// A seeded random walk: one busy symbol, about 30 trades a second.
@@ -145,14 +160,15 @@ fn ring_and_fold(trades: &[Trade]) {
     }
 }
 
-fn encode(trades: &[Trade]) {
+/// Returns the ratio to `serde_json`.
+fn encode(trades: &[Trade]) -> f64 {
     let directory = directory(Venue::Binance, "BTCUSDT");
-    let Some(instrument) = directory.instrument(Symbol(0)) else { return };
+    let Some(instrument) = directory.instrument(Symbol(0)) else { return f64::NAN };
     let mut aggregator = Aggregator::new(RULES, &Interval::ALL);
     for trade in trades.iter().take(1000) {
         aggregator.on_trade(trade);
     }
-    let Some(candle) = aggregator.open(Interval::M1) else { return };
+    let Some(candle) = aggregator.open(Interval::M1) else { return f64::NAN };
     let mut out = Vec::with_capacity(1024);
     let mut ours = || {
         for _ in 0..2000 {
@@ -170,7 +186,9 @@ fn encode(trades: &[Trade]) {
     if let [ours, serde] = compare(2000, &mut [&mut ours, &mut serde])[..] {
         let ratio = ours / serde;
         println!("encode a candle of 19 fields {ours:.0} ns; serde_json with floats {serde:.0} ns; ratio {ratio:.2}");
+        return ratio;
     }
+    f64::NAN
 }
 
 /// The whole shard in memory: frames parsed, trades folded, and, where somebody listens, events encoded.
