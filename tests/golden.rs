@@ -3,7 +3,8 @@
 use engine::{
     candle::{Candle, State},
     interval::Interval,
-    market::{Trade, Venue},
+    market::{Price, Timestamp, Trade, Venue},
+    number::{Scale, parse_decimal},
 };
 use feeds::venue::feed;
 use proptest::prelude::*;
@@ -112,6 +113,47 @@ fn binance_spot_five_minutes_equal_the_venues_across_midnight() {
         let [open, high, low, close, _, volume, _] = shown(candle, 8, 8);
         assert_eq!([open, high, low, close, volume], [1, 2, 3, 4, 5].map(|cell| trimmed(cells[cell])), "{row}");
         assert_eq!(candle.state, State::Complete);
+    }
+}
+
+/// Rolls the venue's own short candles up and compares them with its long ones: open time, OHLCV in columns 0 to 5.
+fn rolled_equal(short: &str, long: &str, interval: Interval) -> usize {
+    let scale = Scale::new(8).unwrap();
+    let number = |text: &str| parse_decimal(text.as_bytes(), scale).unwrap();
+    let mut rolled = std::collections::HashMap::<i64, Candle>::new();
+    for row in short.lines().skip(1) {
+        let cells: Vec<_> = row.split(',').collect();
+        let [open, high, low, close, volume] = [1, 2, 3, 4, 5].map(|cell| number(cells[cell]));
+        let open_time = interval.open_time(Timestamp::from_millis(cells[0].parse().unwrap()));
+        let mut part = Candle::flat(Interval::S1, open_time, Price(open));
+        (part.high, part.low, part.close) = (Price(high), Price(low), Price(close));
+        (part.volume, part.trades) = (volume as u128, 1);
+        rolled.entry(open_time.millis()).or_insert_with(|| Candle::flat(interval, open_time, Price(0))).merge(&part);
+    }
+    let mut equal = 0;
+    for row in long.lines().skip(1) {
+        let cells: Vec<_> = row.split(',').collect();
+        let candle = rolled[&cells[0].parse::<i64>().unwrap()];
+        let prices = [candle.open, candle.high, candle.low, candle.close].map(|price| price.0);
+        assert_eq!(prices, [1, 2, 3, 4].map(|cell| number(cells[cell])), "{row}");
+        // The source kept volumes as floats: they agree to nine digits.
+        let volume = number(cells[5]) as i128;
+        assert!((candle.volume as i128 - volume).abs() <= volume / 1_000_000_000 + 2, "{row}: {}", candle.volume);
+        equal += 1;
+    }
+    equal
+}
+
+#[test]
+fn the_venues_short_candles_roll_up_to_its_long_ones() {
+    let file = |name: &str| shared(&format!("data/rollup/{name}.csv.zst")).map(|path| read(&path));
+    for symbol in ["btcusdt", "solusdt"] {
+        let name = |interval: &str| format!("binance_{symbol}_{interval}_2024-01-01_2024-09-24");
+        let Some(five) = file(&name("5m")) else { return };
+        let (quarters, hours) = (file(&name("15m")).unwrap(), file(&name("1h")).unwrap());
+        assert_eq!(rolled_equal(&five, &quarters, Interval::M15), 25_649);
+        assert_eq!(rolled_equal(&five, &hours, Interval::H1), 6412);
+        assert_eq!(rolled_equal(&quarters, &hours, Interval::H1), 6412);
     }
 }
 

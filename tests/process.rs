@@ -29,11 +29,26 @@ impl Kandle {
 
     /// `kandle serve` with a configuration, on a free port that was just seen to be free.
     pub(crate) fn serve(config: &str) -> Self {
+        Self::start(config, |file| command(&["serve", "--config", file]))
+    }
+
+    /// The same under a limit of open descriptors.
+    pub(crate) fn serve_with_descriptors(config: &str, limit: u32) -> Self {
+        Self::start(config, |file| {
+            let mut shell = Command::new("sh");
+            let line = format!("ulimit -n {limit}; exec {} serve --config {file}", env!("CARGO_BIN_EXE_kandle"));
+            shell.args(["-c", &line]);
+            quiet(&mut shell);
+            shell
+        })
+    }
+
+    fn start(config: &str, program: impl FnOnce(&str) -> Command) -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempdir();
         let file = folder.join("kandle.toml");
         std::fs::write(&file, format!("listen = \"{address}\"\n{config}")).unwrap();
-        let child = command(&["serve", "--config", file.to_str().unwrap()]).spawn().unwrap();
+        let child = program(file.to_str().unwrap()).spawn().unwrap();
         let (url, ws_url) = (format!("http://{address}"), format!("ws://{address}/v1/ws"));
         let kandle = Self { child, url, ws_url, key: "kai-test-key".into() };
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -103,14 +118,20 @@ impl Drop for Kandle {
 /// The program with these arguments.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kandle"));
-    command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(arguments);
+    quiet(&mut command);
+    command
+}
+
+/// Without input, and without the settings of this environment.
+fn quiet(command: &mut Command) {
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
     // Every KANDLE_… variable is a setting of the program; those of the tests are none.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KANDLE_") {
             command.env_remove(name);
         }
     }
-    command
 }
 
 /// A fresh folder of this test run.

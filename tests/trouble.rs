@@ -74,3 +74,25 @@ fn feeds_whose_host_does_not_resolve_are_degraded_by_name() {
         std::thread::sleep(Duration::from_millis(200));
     }
 }
+
+#[test]
+fn a_server_out_of_descriptors_says_so_and_recovers() {
+    let kandle = Kandle::serve_with_descriptors(QUIET, 64);
+    let address = kandle.url.strip_prefix("http://").unwrap().to_owned();
+    let crowd: Vec<_> = (0..100).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    drop(crowd);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let errors = kandle.get("/metrics").and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("kandle_accept_errors_total"))?.to_owned();
+            line.split_whitespace().nth(1)?.parse::<f64>().ok()
+        });
+        if let Some(errors) = errors {
+            assert!(errors > 0.0, "nothing was counted");
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the server did not recover");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

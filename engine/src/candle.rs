@@ -168,7 +168,7 @@ impl Candle {
     }
 
     /// Folds a shorter candle in, which lies within this one. The fold is associative: order of calls does not matter.
-    pub(crate) fn merge(&mut self, part: &Self) {
+    pub fn merge(&mut self, part: &Self) {
         if part.is_flat() {
             return;
         }
