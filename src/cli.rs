@@ -35,6 +35,36 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Watch channels in the terminal.
     Tail(TailArgs),
+    /// Open many connections, check every event and measure its latency.
+    Loadtest(LoadtestArgs),
+}
+
+/// `kandle loadtest`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  kandle loadtest market.BTC.1s trades.BTC --connections 10 --seconds 10 --key kai-…\n\n\
+                        The key must allow that many connections. Latency is from an event's `ts` to its receipt, by the\n\
+                        clock of one machine, in milliseconds. It ends by itself, with code 1 if an event was missing."
+)]
+pub struct LoadtestArgs {
+    /// What each connection subscribes to.
+    #[arg(required = true, value_name = "CHANNEL")]
+    pub channels: Vec<String>,
+    /// The server.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub address: SocketAddr,
+    /// The API key; better in the environment, where no process list shows it.
+    #[arg(long, value_name = "KEY", env = "KANDLE_API_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// How many connections.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub connections: usize,
+    /// How long each listens.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+    /// Allow an address beyond this machine, which you must own.
+    #[arg(long)]
+    pub allow_remote: bool,
 }
 
 /// `kandle serve`.

@@ -1,7 +1,7 @@
 //! Wiring: settings, the command line and what its commands do. The parts that are wired live in the other crates.
 //!
-//! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `tail`: one
-//! module per command. `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
+//! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `tail`,
+//! `load`: one module per command. `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
 
 use std::io::IsTerminal;
 
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod keys;
+pub mod load;
 pub mod pacer;
 pub mod replay;
 pub mod serve;
@@ -42,6 +43,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(args) => demo::run(&args).await,
             Command::Replay(args) => replay::live::run(args).await,
             Command::Tail(args) => tail::run(&args).await,
+            Command::Loadtest(args) => load::run(args).await,
         }
     });
     // A thread that still reads a file or a name server must not hold the exit up.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::process::Kandle;
 
-/// A configuration without feeds: every venue off, one key.
+/// A configuration whose only venue is a closed port, so that its symbols are served and never trade; one key.
 pub(crate) const QUIET: &str = r#"
 [venues.binance]
-enabled = false
+ws_url = "ws://127.0.0.1:9"
+rest_url = "http://127.0.0.1:9"
 [venues.coinbase]
 enabled = false
 [venues.kraken]
@@ -76,4 +77,22 @@ fn a_browsers_websocket_works_and_sees_the_close_codes() {
     let kandle = Kandle::demo();
     let (ok, output) = kandle.client(&node, &["--experimental-websocket", &script("browser.mjs")], 60);
     assert!(ok && output.contains("browser: welcome"), "{output}");
+}
+
+#[test]
+fn the_load_test_client_finds_no_hole_in_the_demo() {
+    let kandle = Kandle::demo();
+    let address = kandle.url.strip_prefix("http://").unwrap();
+    let output = crate::process::command(&["loadtest", "market.BTC.1s", "trades.BTC", "ticker.BTC", "--seconds", "4"])
+        .args(["--connections", "8", "--address", address, "--key", &kandle.key])
+        .output()
+        .unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let number = |row: &str| {
+        let line = table.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("{table}"));
+        line.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap()
+    };
+    assert_eq!((number("connections"), number("holes")), (8, 0), "{table}");
+    assert!(number("events") > 50, "{table}");
 }

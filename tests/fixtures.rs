@@ -99,6 +99,29 @@ fn every_fixture_is_read_or_refused_by_name() {
     expect_test::expect_file!["fixtures.expect.txt"].assert_eq(&table);
 }
 
+#[test]
+fn files_of_other_venues_are_refused_or_ignored_by_every_parser() {
+    let Some(root) = shared("fixtures/feeds") else { return };
+    let others =
+        ["alpaca", "coinbase_advanced", "dexscreener", "geckoterminal", "massive", "pumpportal", "solana_pumpfun"];
+    let mut count = 0;
+    for folder in others {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let frames = frames(&entry.unwrap().path());
+            for (venue, _) in NAMES {
+                let (events, errors) = parse(venue, &frames);
+                assert!(
+                    events.iter().all(|event| !matches!(event, Event::Trade(_))),
+                    "{venue} took a trade of {folder}"
+                );
+                assert!(errors.iter().all(|error| error.to_string().starts_with(venue.name())));
+            }
+            count += frames.len();
+        }
+    }
+    assert!(count > 300, "{count}");
+}
+
 /// A slow and plain reading of any venue's trade frame, by a general JSON parser.
 fn judge(venue: Venue, frame: &str) -> Vec<(String, u64, u64, String, String, Side)> {
     let mut bytes = frame.as_bytes().to_vec();

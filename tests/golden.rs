@@ -116,6 +116,27 @@ fn binance_spot_five_minutes_equal_the_venues_across_midnight() {
     }
 }
 
+/// The venue's 5-minute candles of 23:55 and 00:00 around midnight of 2024-08-09: open, high, low, close, volume.
+const BUNDLED: [(i64, [&str; 5]); 2] = [
+    (1723161300000, ["61828.0", "61860.8", "61583.22", "61685.99", "199.42863"]),
+    (1723161600000, ["61686.0", "61744.37", "61556.04", "61607.99", "221.61722"]),
+];
+
+#[test]
+fn the_recording_that_comes_with_the_program_equals_the_venues_candles() {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/binance_btcusdt_trades_2024-08-08.jsonl.zst");
+    let single = Single::new(Venue::Binance, "BTCUSDT", 8, 8);
+    let trades = single.trades(&read(&path));
+    let candles = single.candles(&trades, Interval::M5);
+    for (ms, want) in BUNDLED {
+        let candle = candles.iter().find(|candle| candle.open_time.millis() == ms).unwrap();
+        let [open, high, low, close, _, volume, _] = shown(candle, 8, 8);
+        assert_eq!([open, high, low, close, volume], want.map(trimmed));
+        assert_eq!(candle.state, State::Complete);
+    }
+}
+
 /// Rolls the venue's own short candles up and compares them with its long ones: open time, OHLCV in columns 0 to 5.
 fn rolled_equal(short: &str, long: &str, interval: Interval) -> usize {
     let scale = Scale::new(8).unwrap();

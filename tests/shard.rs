@@ -5,6 +5,8 @@ use std::sync::Arc;
 use engine::{
     channel::ChannelId,
     frame::Form,
+    interval::Interval,
+    json::write_candle,
     market::{Directory, Origin, Price, Quantity, Side, Symbol, Timestamp, Trade, Venue},
     message::{Delivery, Input, Missing, Outputs, Position, Subscribe},
     shard::{Shard, ShardConfig},
@@ -13,11 +15,12 @@ use feeds::{
     symbols::scaled,
     venue::{Event, Names, Parser},
 };
+use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::{
     fixtures,
-    support::{read, shared},
+    support::{Single, read, shared},
 };
 
 struct Rig {
@@ -286,4 +289,52 @@ fn a_stale_first_frame_of_okx_opens_no_candle() {
     assert_eq!(first.origin, Origin::Backlog);
     let (_, stats, counts) = run(&directory, &trades[..1]);
     assert_eq!((stats.trades, counts.iter().sum::<u64>()), (0, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However the input is cut into turns, and whatever is doubled, the last word on each minute is the same.
+    #[test]
+    fn prop_turns_of_any_size_give_the_same_candles(sizes in proptest::collection::vec(1_usize..400, 1..40),
+                                                    doubled in proptest::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let single = Single::new(Venue::Binance, "BTCUSDT", 8, 8);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/binance_btcusdt_trades_2024-08-08.jsonl.zst");
+        let tidy = single.trades(&read(&path));
+        let mut trades = tidy.clone();
+        for index in doubled {
+            let index = index.index(trades.len());
+            trades.insert(index, trades[index]);
+        }
+        let mut directory = Directory::new();
+        directory.register(Some("BTC"), scaled(Venue::Binance, "BTCUSDT", 8, 8)).unwrap();
+        let mut rig = Rig::new(Arc::new(directory));
+        rig.subscribe("market.BTC.1m", None);
+        let mut last = std::collections::BTreeMap::new();
+        let mut rest = trades.as_slice();
+        for size in sizes.iter().cycle() {
+            let (turn, later) = rest.split_at((*size).min(rest.len()));
+            rest = later;
+            let Some(end) = turn.last() else { break };
+            turn.iter().for_each(|trade| rig.shard.on_input(Input::Trade(*trade)));
+            for op in rig.turn(end.ts_event.millis()) {
+                let data = &op["data"];
+                if data["is_closed"] == true {
+                    let fields = ["open", "high", "low", "close", "volume", "trades", "first_id", "last_id", "state"];
+                    last.insert(data["ts"].as_i64().unwrap(), fields.map(|field| data[field].to_string()).join(" "));
+                }
+            }
+        }
+        let expected: Vec<_> = single.candles(&tidy, Interval::M1).into_iter().filter(|candle| candle.is_closed).collect();
+        // The last minute that is over may still wait for its proof.
+        prop_assert!(last.len() + 1 >= expected.len(), "{} of {}", last.len(), expected.len());
+        for candle in expected.iter().filter(|candle| last.contains_key(&candle.open_time.millis())) {
+            let mut text = Vec::new();
+            write_candle(&mut text, candle, &single.instrument, "BTC", Form::Number);
+            let data: Value = serde_json::from_slice(&text).unwrap();
+            let fields = ["open", "high", "low", "close", "volume", "trades", "first_id", "last_id", "state"];
+            let want = fields.map(|field| data[field].to_string()).join(" ");
+            prop_assert_eq!(&last[&candle.open_time.millis()], &want);
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Venues: recorded and live trades as integers, with what proves them complete.
 //!
 //! `venue` (the one interface; `venue/scan` reads JSON text, then one file a venue) → `supervisor` (connections,
-//! repair), `replay` (recordings), `sim` (load). Read `venue` first. `symbols` is the default configuration.
+//! repair), `sim` (load). Read `venue` first. `symbols` is the default configuration.
 
 pub mod metrics;
-pub mod replay;
 pub mod sim;
 pub mod supervisor;
 pub mod symbols;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -61,18 +60,6 @@ pub fn timings() -> Timings {
         rest: Duration::from_secs(3),
         minute_settle: Duration::from_millis(100),
     }
-}
-
-/// The repository's shared data; `None`, with a note, where they are not here and need not be.
-pub fn shared(path: &str) -> Option<PathBuf> {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared"));
-    let found = root.join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    assert!(std::env::var("KANDLE_REQUIRE_SHARED").as_deref() != Ok("1"), "{} is missing", found.display());
-    eprintln!("skipped: {} is missing", found.display());
-    None
 }
 
 pub fn clock() -> Clock {

@@ -1,7 +1,6 @@
-//! The supervisor against venues in this process, and recordings through the parsers.
+//! The supervisor against fake venues in this process.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fake;
 mod harness;
-mod recordings;
 mod venues;
