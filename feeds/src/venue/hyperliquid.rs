@@ -81,8 +81,11 @@ fn ordered<'a>(scan: &mut Scan<'a>) -> Option<Fields<'a>> {
     at.until_quote()?;
     at.literal(b",\"tid\":")?;
     fields.id = at.number()?;
-    if at.accept(b",\"users\":") {
-        at.skip()?;
+    if at.accept(b",\"users\":[\"") {
+        at.until_quote()?;
+        at.literal(b",\"")?;
+        at.until_quote()?;
+        at.literal(b"]")?;
     }
     at.literal(b"}")?;
     *scan = at;

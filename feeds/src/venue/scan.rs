@@ -34,7 +34,7 @@ impl<'a> Scan<'a> {
     /// `None` if there is an escape in it, or no end.
     #[inline]
     pub fn until_quote(&mut self) -> Option<&'a [u8]> {
-        let end = self.rest.iter().position(|&byte| byte == b'"' || byte == b'\\')?;
+        let end = memchr::memchr2(b'"', b'\\', self.rest)?;
         let (text, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest.strip_prefix(b"\"")?;
         Some(text)
