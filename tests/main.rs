@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod clients;
+mod end_to_end;
 mod fixtures;
 mod golden;
 mod hostile;
