@@ -47,10 +47,14 @@ fn name(out: &mut Vec<u8>, key: &[u8], text: &str) {
     out.push(b'"');
 }
 
+/// About how long a candle's text is.
+const CANDLE_BYTES: usize = 512;
+
 /// Appends a candle: `ts` is its first millisecond, `close_ts` the first one behind it. Prices and volumes are exact;
 /// `vwap` is truncated to the price scale and null without volume, ids are null without trades, and so is what the
 /// source does not tell.
 pub fn write_candle(out: &mut Vec<u8>, candle: &Candle, instrument: &Instrument, label: &str, form: Form) {
+    out.reserve(CANDLE_BYTES);
     name(out, b"{\"symbol\":", label);
     name(out, b",\"interval\":", candle.interval.name());
     millis(out, b",\"ts\":", candle.open_time);
