@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, accept, client, stream:
 
 use crate::process::Kandle;
 
+#[expect(clippy::disallowed_methods, reason = "the venue of this test has a clock of its own")]
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }

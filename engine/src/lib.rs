@@ -1,6 +1,6 @@
 //! Streaming core: trades in, encoded frames out. No I/O, no clock, no lock, no async.
 //!
-//! `number` → `market` → `interval` → `continuity` → `candle` → `aggregator` → `ticker` → `ring` → `json` →
+//! `number` → `market` → `interval` → `continuity` → `candle` → `series` → `aggregator` → `ticker` → `ring` → `json` →
 //! `frame` → `channel` → `message` → `shard`. Read `shard` first: it calls all the others.
 //!
 //! Time and trades are inputs, frames are outputs: the same inputs give the same bytes.
@@ -18,6 +18,7 @@ pub mod market;
 pub mod message;
 pub mod number;
 pub mod ring;
+mod series;
 pub mod shard;
 pub mod ticker;
 mod topic;
