@@ -43,16 +43,6 @@ impl Continuity {
         Self { rule, runs: VecDeque::new(), recent: HashSet::new(), order: VecDeque::new() }
     }
 
-    /// Whether no id was seen yet.
-    pub fn is_fresh(&self) -> bool {
-        self.runs.is_empty() && self.order.is_empty()
-    }
-
-    /// The highest id seen.
-    pub fn last_id(&self) -> Option<u64> {
-        self.runs.back().map(|run| run.1)
-    }
-
     /// Takes note of a trade's ids.
     #[inline]
     pub fn observe(&mut self, trade: &Trade) -> Seen {
@@ -83,7 +73,8 @@ impl Continuity {
     }
 
     /// The holes between the runs, oldest first.
-    pub fn holes(&self) -> impl Iterator<Item = (u64, u64)> {
+    #[cfg(test)]
+    fn holes(&self) -> impl Iterator<Item = (u64, u64)> {
         self.runs.iter().zip(self.runs.iter().skip(1)).map(|(before, after)| (before.1 + 1, after.0 - 1))
     }
 

@@ -24,6 +24,8 @@ use crate::{
 const RING_TRADES: usize = 4096;
 /// How long a channel without subscribers goes on numbering events, so that a dropped client can resume.
 const LINGER: i64 = 60_000_000_000;
+/// How often symbols without a trade are looked at as well, so that their candles close by the clock.
+const SWEEP: i64 = 100_000_000;
 /// A hole of more ids than this is not repaired trade by trade.
 const HOLE_MAX: u64 = 100_000;
 
@@ -69,8 +71,6 @@ pub struct ShardStats {
     pub candles_closed: u64,
     /// Corrections sent.
     pub revisions: u64,
-    /// Sum of the time from receipt to the end of the turn over `trades`, in nanoseconds.
-    pub newest_recv: i64,
 }
 
 /// The present of one symbol.
@@ -93,7 +93,7 @@ enum Wish {
     Leave { worker: WorkerId, channel: ChannelId, form: Form },
 }
 
-pub(crate) struct Book {
+struct Book {
     symbol: Symbol,
     instrument: Arc<Instrument>,
     writer: RingWriter,
@@ -127,7 +127,8 @@ pub struct Shard {
     epochs: u64,
     changes: Vec<Candle>,
     stats: ShardStats,
-    second: i64,
+    /// When all symbols were last looked at, in units of [`SWEEP`].
+    sweep: i64,
 }
 
 impl Shard {
@@ -152,7 +153,7 @@ impl Shard {
             epochs: 0,
             changes: Vec::new(),
             stats: ShardStats::default(),
-            second: i64::MIN,
+            sweep: i64::MIN,
         }
     }
 
@@ -227,7 +228,6 @@ impl Shard {
         book.status.last_event = book.status.last_event.max(trade.ts_event.0);
         book.status.last_recv = book.status.last_recv.max(trade.ts_recv.0);
         self.stats.trades += 1;
-        self.stats.newest_recv = self.stats.newest_recv.max(trade.ts_recv.0);
         touch(book, &mut self.touched);
     }
 
@@ -270,10 +270,9 @@ impl Shard {
     pub fn end_turn(&mut self, now: Timestamp, out: &mut Outputs) {
         out.workers.resize_with(self.config.workers, Vec::new);
         out.missing.append(&mut self.missing);
-        // Every symbol is looked at once a second or when it changed; candles of quiet symbols close by this clock.
-        let second = now.0.div_euclid(100_000_000);
-        let all = second != self.second;
-        self.second = second;
+        let sweep = now.0.div_euclid(SWEEP);
+        let all = sweep != self.sweep;
+        self.sweep = sweep;
         let touched = std::mem::take(&mut self.touched);
         if all {
             for index in 0..self.books.len() {
