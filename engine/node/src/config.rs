@@ -38,6 +38,8 @@ pub struct NodeConfig {
     pub workers: usize,
     /// Threads that own symbols.
     pub shards: usize,
+    /// Inputs that a shard takes in one turn at the most: states and trades of one turn share their events.
+    pub turn_inputs_max: usize,
     /// Whether workers and shards stay on one core each.
     pub pin: bool,
     /// How much a client may ask for.
@@ -59,6 +61,7 @@ impl Default for NodeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             workers: (cores / 2).max(1),
             shards: (cores / 4).max(1),
+            turn_inputs_max: 8192,
             pin: false,
             limits: Limits::default(),
             ping_interval_ms: 20_000,

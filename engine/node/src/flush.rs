@@ -1,12 +1,10 @@
 //! The end of a worker's turn: one write per session, and what becomes of those that cannot take it.
 
-use std::io::Read;
-
 use crate::{
     codec,
     metrics::Stage,
     outbox::{Counts, Outbox},
-    session::{self, Closing},
+    session::Closing,
     turn::ROOT,
     worker::Worker,
 };
@@ -37,7 +35,7 @@ impl Worker {
             for (_, key) in group {
                 let Some(session) = self.sessions.get_mut(*key as usize) else { continue };
                 session.node = ROOT;
-                match session::write(&mut session.socket, &gathered) {
+                match session.socket.write(&gathered) {
                     Ok(count) => {
                         sent += count as u64;
                         if count < gathered.len() {
@@ -120,8 +118,7 @@ impl Worker {
             && !closing.is_shut
         {
             closing.is_shut = true;
-            // A client that is gone already makes this fail; its socket is dropped soon.
-            let _ = session.socket.shutdown(std::net::Shutdown::Write);
+            session.socket.shut();
         }
         self.ask_wishes(key);
     }

@@ -47,8 +47,7 @@ impl Worker {
     pub(crate) fn drop_session(&mut self, key: usize) {
         self.leave_all(key);
         let Some(mut session) = self.sessions.try_remove(key) else { return };
-        // Closing the socket below takes it out of the poll as well.
-        let _ = self.poll.registry().deregister(&mut session.socket);
+        session.socket.forget(self.poll.registry());
         self.context.metrics.connections.dec();
         self.link.on_closed();
     }

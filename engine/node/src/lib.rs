@@ -4,7 +4,7 @@
 //! - In: inputs through a `ShardSender` → `shard_thread` → batches over a `link` to each worker.
 //! - Out: a worker drains its queue (`deliver`: who follows what is in `table`), gathers (`turn`), writes (`flush`); slow
 //!   sessions have an `outbox`. Each second: `upkeep`.
-//! - Clients: `accept` → `upgrade` (`auth`) → a worker's `session`; their bytes → `codec` → `protocol` → `commands` →
+//! - Clients: `accept` → `upgrade` (`auth`) → a worker's `session`; their bytes (`socket`) → `codec` → `protocol` → `commands` →
 //!   `answer`.
 //! - `clock` reads the time, `metrics` counts, `config` bounds.
 
@@ -26,6 +26,7 @@ pub mod sender;
 pub mod server;
 mod session;
 mod shard_thread;
+mod socket;
 mod table;
 mod turn;
 mod upgrade;

@@ -127,6 +127,7 @@ impl Node {
                 shard,
                 symbols,
                 inputs,
+                inputs_max: config.turn_inputs_max.max(1),
                 workers: node.links.clone(),
                 missing: missing.clone(),
                 clock: Arc::clone(&clock),

@@ -1,9 +1,6 @@
 //! One client connection, as its worker holds it.
 
-use std::{
-    collections::VecDeque,
-    io::{self, Write},
-};
+use std::{collections::VecDeque, io};
 
 use bytes::Bytes;
 use engine::{
@@ -12,13 +9,13 @@ use engine::{
     market::Directory,
     message::{SessionId, Subscribe},
 };
-use mio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     auth::ConnectionPermit,
     codec::Decoder,
     outbox::{Counts, Outbox},
+    socket::Socket,
     turn::{Item, ROOT, Turn},
 };
 
@@ -99,7 +96,7 @@ pub(crate) struct Closing {
 /// See the module. Holds next to nothing while idle.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) form: Form,
     /// Its pending messages of this turn.
     pub(crate) node: u32,
@@ -212,7 +209,7 @@ impl Session {
         while !outbox.is_empty() {
             scratch.clear();
             outbox.fill(scratch, directory);
-            let result = write(&mut self.socket, scratch);
+            let result = self.socket.write(scratch);
             let count = *result.as_ref().unwrap_or(&0);
             outbox.sent(scratch, count, now, directory);
             result?;
@@ -231,21 +228,6 @@ impl Session {
 
 /// The channel has no pace of its own.
 pub(crate) struct NotPaced;
-
-/// Writes once; zero if the socket is full.
-pub(crate) fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    if bytes.is_empty() {
-        return Ok(0);
-    }
-    loop {
-        match socket.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

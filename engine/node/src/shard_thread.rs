@@ -27,7 +27,6 @@ use crate::{
     metrics::{Metrics, Stage},
 };
 
-const DRAIN_MAX: usize = 8192;
 const TICK: Duration = Duration::from_millis(10);
 const SECOND: i64 = 1_000_000_000;
 /// Repair requests that may wait for the repairer.
@@ -48,6 +47,7 @@ pub(crate) struct ShardThread {
     pub(crate) shard: Shard,
     pub(crate) symbols: Vec<Symbol>,
     pub(crate) inputs: Receiver<Input>,
+    pub(crate) inputs_max: usize,
     pub(crate) workers: Vec<WorkerLink>,
     pub(crate) missing: mpsc::Sender<Missing>,
     pub(crate) clock: Arc<Clock>,
@@ -111,7 +111,7 @@ impl ShardThread {
             }
             self.shard.on_input(one);
             count += 1;
-            if count < DRAIN_MAX {
+            if count < self.inputs_max {
                 input = self.inputs.try_recv().ok();
             }
         }

@@ -15,7 +15,7 @@ use engine::{
     market::Directory,
     message::{Input, SessionId, WorkerId},
 };
-use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
+use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     sender::ShardSender,
     session::{NewSession, Sending, Session},
+    socket::Socket,
     table::Table,
     turn::{Item, ROOT, Turn},
 };
@@ -220,11 +221,10 @@ impl Worker {
     }
 
     fn connect(&mut self, new: NewSession) {
-        let mut socket = TcpStream::from_std(new.socket);
+        let mut socket = Socket::new(new.socket);
         let place = self.sessions.vacant_entry();
         let key = place.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(key), interest) {
+        if let Err(error) = socket.watch(self.poll.registry(), Token(key)) {
             tracing::warn!(%error, "cannot watch a socket");
             self.link.on_closed();
             return;

@@ -1,0 +1,57 @@
+//! The socket of a session: what a worker may do with it, without waiting.
+
+use std::{
+    io::{self, Read, Write},
+    net::Shutdown,
+};
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+
+/// See the module.
+pub(crate) struct Socket {
+    stream: TcpStream,
+}
+
+impl Socket {
+    /// Takes a socket that does not block.
+    pub(crate) fn new(socket: std::net::TcpStream) -> Self {
+        Self { stream: TcpStream::from_std(socket) }
+    }
+
+    /// Asks to be told, once each, when it can be read or written again.
+    pub(crate) fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Ends what [`Socket::watch`] began.
+    pub(crate) fn forget(&mut self, registry: &Registry) {
+        // Closing the socket takes it out of the poll as well.
+        let _ = registry.deregister(&mut self.stream);
+    }
+
+    /// Reads once.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    /// Writes once; zero if the socket is full.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(crate) fn shut(&self) {
+        // A client that is gone already makes this fail; its socket is dropped soon.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
