@@ -29,6 +29,18 @@ impl Default for Limits {
     }
 }
 
+/// How workers send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// By `io_uring` where the kernel allows it, else by one call a send.
+    #[default]
+    Auto,
+    /// By one call a send.
+    Epoll,
+    /// As [`Io::Auto`], and a warning tells if there is no ring.
+    Uring,
+}
+
 /// Settings of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeConfig {
@@ -40,6 +52,8 @@ pub struct NodeConfig {
     pub shards: usize,
     /// Inputs that a shard takes in one turn at the most: states and trades of one turn share their events.
     pub turn_inputs_max: usize,
+    /// How workers send.
+    pub io: Io,
     /// Whether workers and shards stay on one core each.
     pub pin: bool,
     /// How much a client may ask for.
@@ -62,6 +76,7 @@ impl Default for NodeConfig {
             workers: (cores / 2).max(1),
             shards: (cores / 4).max(1),
             turn_inputs_max: 8192,
+            io: Io::Auto,
             pin: false,
             limits: Limits::default(),
             ping_interval_ms: 20_000,

@@ -1,5 +1,9 @@
 //! The end of a worker's turn: one write per session, and what becomes of those that cannot take it.
 
+use std::{io, mem};
+
+use uring::{SENDS_MAX, Send, Taken};
+
 use crate::{
     codec,
     metrics::Stage,
@@ -9,63 +13,114 @@ use crate::{
     worker::Worker,
 };
 
+/// Bytes gathered before they are sent: small enough to stay in a core's cache.
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// How long a closed session may take to read its close frame and answer.
 const LINGER: i64 = 2_000_000_000;
 /// Reads of one session before others have their turn.
 const READS_MAX: usize = 4;
 
+/// What goes out in one call: bytes that sessions share, and who is sent which of them.
+#[derive(Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    writes: Vec<Write>,
+    taken: Vec<Taken>,
+}
+
+/// The part of a batch's bytes that one session is sent: the messages of `node`.
+struct Write {
+    key: u32,
+    node: u32,
+    from: usize,
+    to: usize,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH_BYTES || self.writes.len() >= SENDS_MAX
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.writes.clear();
+        self.taken.clear();
+        if self.bytes.capacity() > 4 * BATCH_BYTES {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
 impl Worker {
     /// Writes what the turn has gathered. Sessions with the same messages share the gathered bytes.
     pub(crate) fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.sending.dirty);
+        let mut dirty = mem::take(&mut self.sending.dirty);
         let node_of = |key: &u32| self.sessions.get(*key as usize).map_or(ROOT, |session| session.node);
-        let mut order: Vec<(u32, u32)> = dirty.iter().map(|key| (node_of(key), *key)).collect();
+        let mut order: Vec<(u32, u32)> = dirty.drain(..).map(|key| (node_of(&key), key)).collect();
+        self.sending.dirty = dirty;
         order.sort_unstable();
         order.dedup();
-        let mut gathered = std::mem::take(&mut self.scratch);
-        let (mut path, mut sent) = (Vec::new(), 0_u64);
-        let mut broken = Vec::new();
+        let mut batch = mem::take(&mut self.batch);
+        let (mut path, mut broken) = (Vec::new(), Vec::new());
         for group in order.chunk_by(|a, b| a.0 == b.0) {
             let Some((node, _)) = group.first().filter(|(node, _)| *node != ROOT) else { continue };
+            let from = batch.bytes.len();
             self.sending.turn.path(*node, &mut path);
-            gathered.clear();
             for item in path.iter().filter_map(|item| self.sending.turn.item(*item)) {
-                gathered.extend_from_slice(&item.bytes);
+                batch.bytes.extend_from_slice(&item.bytes);
             }
-            for (_, key) in group {
-                let Some(session) = self.sessions.get_mut(*key as usize) else { continue };
-                session.node = ROOT;
-                match session.socket.write(&gathered) {
-                    Ok(count) => {
-                        sent += count as u64;
-                        if count < gathered.len() {
-                            self.keep(*key as usize, &path, count);
-                        }
-                    }
-                    Err(_) => broken.push(*key as usize),
-                }
+            let to = batch.bytes.len();
+            batch.writes.extend(group.iter().map(|(node, key)| Write { key: *key, node: *node, from, to }));
+            if batch.is_full() {
+                self.transmit(&mut batch, &mut broken);
             }
         }
-        let metrics = &self.context.metrics;
-        metrics.bytes.inc_by(sent);
+        self.transmit(&mut batch, &mut broken);
+        self.batch = batch;
         if let Some(encoded) = self.sending.turn.oldest_encode() {
-            metrics.on_latency(Stage::Deliver, self.context.clock.now().0 - encoded);
+            self.context.metrics.on_latency(Stage::Deliver, self.context.clock.now().0 - encoded);
         }
         self.sending.turn.clear();
-        if gathered.capacity() > 1 << 20 {
-            gathered = Vec::new();
-        }
-        self.scratch = gathered;
-        dirty.clear();
-        self.sending.dirty = dirty;
         broken.into_iter().for_each(|key| self.drop_session(key));
         for (_, key) in order {
             self.after_write(key as usize);
         }
     }
 
-    /// The socket took `count` bytes of a path: the rest goes to an outbox, message by message.
-    fn keep(&mut self, key: usize, path: &[u32], count: usize) {
+    /// Sends a batch and empties it; whoever did not take all of it is given an outbox.
+    fn transmit(&mut self, batch: &mut Batch, broken: &mut Vec<usize>) {
+        let sends = batch.writes.iter().filter_map(|write| {
+            let socket = self.sessions.get(write.key as usize)?.socket.as_fd();
+            Some(Send { socket, bytes: batch.bytes.get(write.from..write.to)? })
+        });
+        self.transmitter.send_all(&sends.collect::<Vec<_>>(), &mut batch.taken);
+        let mut sent = 0;
+        for (write, taken) in batch.writes.iter().zip(&batch.taken) {
+            let key = write.key as usize;
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            session.node = ROOT;
+            let count = match taken {
+                Ok(count) => *count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(_) => {
+                    broken.push(key);
+                    continue;
+                }
+            };
+            sent += count as u64;
+            if count < write.to - write.from {
+                self.keep(key, write.node, count);
+            }
+        }
+        self.context.metrics.bytes.inc_by(sent);
+        batch.clear();
+    }
+
+    /// The socket took `count` bytes of a node's messages: the rest goes to an outbox, message by message.
+    fn keep(&mut self, key: usize, node: u32, count: usize) {
+        let mut path = Vec::new();
+        self.sending.turn.path(node, &mut path);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let bound = self.context.config.limits.outbox_bytes;
         let mut outbox: Option<Box<Outbox>> = None;
@@ -143,7 +198,7 @@ impl Worker {
 
     /// Reads a socket; true if there may be more.
     pub(crate) fn read(&mut self, key: usize) -> bool {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut buffer = mem::take(&mut self.read_buffer);
         let mut may_have_more = true;
         for _ in 0..READS_MAX {
             let Some(session) = self.sessions.get_mut(key) else {
@@ -156,8 +211,8 @@ impl Worker {
                     session.alive_at = self.now;
                     self.on_bytes(key, buffer.get(..count).unwrap_or_default());
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     may_have_more = false;
                     break;
                 }

@@ -2,7 +2,7 @@
 //!
 //! `server` starts it all: one `shard_thread` per shard, one `worker` per few cores, the `accept` loop.
 //! - In: inputs through a `ShardSender` → `shard_thread` → batches over a `link` to each worker.
-//! - Out: a worker drains its queue (`deliver`: who follows what is in `table`), gathers (`turn`), writes (`flush`); slow
+//! - Out: a worker drains its queue (`deliver`: who follows what is in `table`), gathers (`turn`), writes (`flush`, by a `transmit`ter); slow
 //!   sessions have an `outbox`. Each second: `upkeep`.
 //! - Clients: `accept` → `upgrade` (`auth`) → a worker's `session`; their bytes (`socket`) → `codec` → `protocol` → `commands` →
 //!   `answer`.
@@ -28,6 +28,7 @@ mod session;
 mod shard_thread;
 mod socket;
 mod table;
+mod transmit;
 mod turn;
 mod upgrade;
 mod upkeep;
@@ -35,7 +36,7 @@ mod worker;
 
 pub use auth::{Authenticator, ConfiguredKeys, Grant, KeyId};
 pub use clock::Clock;
-pub use config::{Limits, NodeConfig};
+pub use config::{Io, Limits, NodeConfig};
 pub use metrics::Metrics;
 pub use sender::{SendError, ShardSender};
 pub use server::{Node, Parts, Status};

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::Shutdown,
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
@@ -47,6 +48,11 @@ impl Socket {
                 result => return result,
             }
         }
+    }
+
+    /// Where a batch sends to.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Tells the client that nothing more comes.

@@ -23,13 +23,15 @@ use crate::{
     auth::Authenticator,
     clock::Clock,
     codec::Decoder,
-    config::NodeConfig,
+    config::{Io, NodeConfig},
+    flush::Batch,
     link::{WorkerLink, WorkerMessage},
     metrics::Metrics,
     sender::ShardSender,
     session::{NewSession, Sending, Session},
     socket::Socket,
     table::Table,
+    transmit::{Transmitter, transmitter},
     turn::{Item, ROOT, Turn},
 };
 
@@ -78,7 +80,8 @@ pub(crate) struct Worker {
     next_second: i64,
     pub(crate) generation: u64,
     stop_at: Option<i64>,
-    pub(crate) scratch: Vec<u8>,
+    pub(crate) batch: Batch,
+    pub(crate) transmitter: Box<dyn Transmitter>,
     pub(crate) read_buffer: Vec<u8>,
     /// Bytes in all outboxes, as last told to the gauge.
     pub(crate) told_outbox: i64,
@@ -116,7 +119,8 @@ impl Worker {
             next_second: 0,
             generation: 0,
             stop_at: None,
-            scratch: Vec::new(),
+            batch: Batch::default(),
+            transmitter: transmitter(Io::Epoll),
             read_buffer: vec![0; READ_BYTES],
             told_outbox: 0,
         };
@@ -130,6 +134,7 @@ impl Worker {
     }
 
     fn run(mut self) {
+        self.transmitter = transmitter(self.context.config.io);
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let timeout = self.timeout();
