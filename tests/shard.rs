@@ -31,7 +31,11 @@ struct Rig {
 
 impl Rig {
     fn new(directory: Arc<Directory>) -> Self {
-        let config = ShardConfig { late_window_ms: 120_000, ..ShardConfig::default() };
+        Self::with(directory, ShardConfig::default())
+    }
+
+    fn with(directory: Arc<Directory>, config: ShardConfig) -> Self {
+        let config = ShardConfig { late_window_ms: 120_000, ..config };
         let symbols: Vec<_> = directory.symbols().map(|(symbol, _)| symbol).collect();
         let shard = Shard::new(Arc::clone(&directory), symbols.into_iter(), config);
         Self { shard, directory, out: Outputs::default() }
@@ -39,9 +43,13 @@ impl Rig {
 
     /// One instrument `BTC` on Binance with prices of 2 decimals.
     fn btc() -> Self {
+        Self::btc_with(ShardConfig::default())
+    }
+
+    fn btc_with(config: ShardConfig) -> Self {
         let mut directory = Directory::new();
         directory.register(Some("BTC"), scaled(Venue::Binance, "BTCUSDT", 2, 3)).unwrap();
-        Self::new(Arc::new(directory))
+        Self::with(Arc::new(directory), config)
     }
 
     fn subscribe(&mut self, channel: &str, since: Option<Position>) {
@@ -337,4 +345,54 @@ proptest! {
             prop_assert_eq!(&last[&candle.open_time.millis()], &want);
         }
     }
+}
+
+#[test]
+fn trades_and_states_wait_for_the_aligned_tick_and_closed_candles_do_not() {
+    let mut rig = Rig::btc_with(ShardConfig { emit_ms: 100, ..ShardConfig::default() });
+    rig.subscribe("market.BTC.1s", None);
+    rig.subscribe("trades.BTC", None);
+    rig.turn(10_000);
+    rig.trade(1, 10_010, 100, 1);
+    rig.turn(10_020);
+    rig.trade(2, 10_030, 101, 1);
+    assert!(rig.turn(10_090).is_empty(), "both wait for 10100");
+    let ops = rig.turn(10_100);
+    let trades = ops.iter().find(|op| op["channel"] == "trades.BTC").unwrap();
+    assert_eq!(trades["data"].as_array().unwrap().len(), 2);
+    let candles: Vec<_> = ops.iter().filter(|op| op["channel"] == "market.BTC.1s").collect();
+    assert!(candles.len() == 1 && candles[0]["data"]["trades"] == 2, "{ops:?}");
+
+    rig.trade(3, 10_990, 102, 1);
+    rig.trade(4, 11_005, 103, 1);
+    rig.turn(12_000);
+    rig.trade(5, 12_005, 104, 1);
+    let ops = rig.turn(12_010);
+    assert!(ops.len() == 1 && ops[0]["data"]["is_closed"] == true && ops[0]["data"]["ts"] == 11_000, "{ops:?}");
+    rig.trade(6, 12_020, 104, 1);
+    rig.subscribe("ticker.BTC", None);
+    rig.subscribe("market.BTC.1s", None);
+    let ops = rig.turn(12_030);
+    let at = |wanted: &str| ops.iter().position(|op| op["op"] == wanted && op["channel"] == "market.BTC.1s").unwrap();
+    assert!(at("event") < at("snapshot"), "what waits goes before a snapshot that shows it: {ops:?}");
+    assert!(rig.turn(12_050).is_empty(), "nothing is sent twice");
+}
+
+#[test]
+fn a_turn_ends_before_a_ring_overwrites_a_trade_that_nobody_was_sent() {
+    let mut rig = Rig::btc_with(ShardConfig { emit_ms: 1000, ..ShardConfig::default() });
+    rig.subscribe("trades.BTC", None);
+    rig.turn(10_000);
+    let (mut ids, mut turns) = (Vec::new(), 0);
+    for id in 1..=10_000 {
+        rig.trade(id, 10_001, 100, 1);
+        if rig.shard.is_full() || id == 10_000 {
+            turns += 1;
+            let at = if id == 10_000 { 11_000 } else { 10_002 };
+            for op in rig.turn(at) {
+                ids.extend(op["data"].as_array().unwrap().iter().map(|trade| trade["id"].as_u64().unwrap()));
+            }
+        }
+    }
+    assert!(ids.iter().copied().eq(1..=10_000), "{} trades in {turns} turns", ids.len());
 }

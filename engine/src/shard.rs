@@ -40,11 +40,14 @@ pub struct ShardConfig {
     pub late_window_ms: i64,
     /// How long after its end a candle closes at the latest.
     pub close_delay_ms: i64,
+    /// Trades and states go out at whole multiples of this, instead of at the end of each turn: zero turns it off.
+    /// Closed and corrected candles and gap notices never wait.
+    pub emit_ms: i64,
 }
 
 impl Default for ShardConfig {
     fn default() -> Self {
-        Self { workers: 1, epoch: 1, late_window_ms: 300_000, close_delay_ms: 1000 }
+        Self { workers: 1, epoch: 1, late_window_ms: 300_000, close_delay_ms: 1000, emit_ms: 0 }
     }
 }
 
@@ -104,9 +107,10 @@ struct Book {
     gaps: Vec<FeedGap>,
     status: SymbolStatus,
     started: bool,
+    /// Whether it is in [`Shard::touched`]: something changed that was not published yet.
     touched: bool,
-    /// Sequence in the ring of the first trade of this turn.
-    turn_start: u64,
+    /// Sequence in the ring of the first trade that was not published yet.
+    published: u64,
     /// Channels of this symbol that are numbered now.
     channels: Vec<ChannelId>,
 }
@@ -129,6 +133,10 @@ pub struct Shard {
     stats: ShardStats,
     /// When all symbols were last looked at, in units of [`SWEEP`].
     sweep: i64,
+    /// When states and trades were last published, in units of `emit_ms`.
+    emitted: i64,
+    /// Whether a ring is about to overwrite a trade that was not published yet.
+    is_full: bool,
 }
 
 impl Shard {
@@ -154,6 +162,8 @@ impl Shard {
             changes: Vec::new(),
             stats: ShardStats::default(),
             sweep: i64::MIN,
+            emitted: i64::MIN,
+            is_full: false,
         }
     }
 
@@ -171,6 +181,12 @@ impl Shard {
     pub fn symbol_status(&self, symbol: Symbol) -> SymbolStatus {
         let book = self.books.get(symbol.0 as usize).and_then(Option::as_ref);
         book.map(|book| SymbolStatus { gaps_open: book.gaps.len() as u64, ..book.status }).unwrap_or_default()
+    }
+
+    /// Whether the turn must end before the next input: a ring is full of trades that were not published yet.
+    #[inline]
+    pub const fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Takes one input. What follows from it comes out at the end of the turn.
@@ -223,7 +239,8 @@ impl Shard {
             self.stats.late_dropped += 1;
         }
         book.day.on_trade(trade);
-        book.writer.push(trade);
+        let pushed = book.writer.push(trade);
+        self.is_full |= pushed + 1 - book.published >= RING_TRADES as u64;
         book.status.trades += 1;
         book.status.last_event = book.status.last_event.max(trade.ts_event.0);
         book.status.last_recv = book.status.last_recv.max(trade.ts_recv.0);
@@ -273,18 +290,17 @@ impl Shard {
         let sweep = now.0.div_euclid(SWEEP);
         let all = sweep != self.sweep;
         self.sweep = sweep;
-        let touched = std::mem::take(&mut self.touched);
+        let emits = self.emits(now);
+        let mut touched = std::mem::take(&mut self.touched);
         if all {
             for index in 0..self.books.len() {
-                self.turn(index, now, out);
+                self.turn(index, now, emits, out);
             }
         } else {
             for symbol in &touched {
-                self.turn(symbol.0 as usize, now, out);
+                self.turn(symbol.0 as usize, now, emits, out);
             }
         }
-        self.touched = touched;
-        self.touched.clear();
         let asked = std::mem::take(&mut self.asked);
         for wish in &asked {
             match wish {
@@ -294,11 +310,28 @@ impl Shard {
         }
         self.asked = asked;
         self.asked.clear();
+        touched.retain(|symbol| self.waits(*symbol));
+        self.touched = touched;
+        self.is_full = false;
         self.expire(now, all);
     }
 
-    /// Closes, corrects and publishes for one symbol.
-    fn turn(&mut self, index: usize, now: Timestamp, out: &mut Outputs) {
+    /// Whether a symbol has changes that were not published yet.
+    fn waits(&self, symbol: Symbol) -> bool {
+        self.books.get(symbol.0 as usize).and_then(Option::as_ref).is_some_and(|book| book.touched)
+    }
+
+    /// Whether trades and states go out now.
+    fn emits(&mut self, now: Timestamp) -> bool {
+        if self.config.emit_ms <= 0 {
+            return true;
+        }
+        let due = now.millis().div_euclid(self.config.emit_ms);
+        std::mem::replace(&mut self.emitted, due) != due
+    }
+
+    /// Closes, corrects and, if it `emits` or its ring is full, publishes trades and states of one symbol.
+    fn turn(&mut self, index: usize, now: Timestamp, emits: bool, out: &mut Outputs) {
         let Some(book) = self.books.get_mut(index).and_then(Option::as_mut) else { return };
         self.changes.clear();
         book.aggregator.end_turn(now, &book.continuity, &mut self.changes);
@@ -306,11 +339,13 @@ impl Shard {
             let counter = if candle.revision == 0 { &mut self.stats.candles_closed } else { &mut self.stats.revisions };
             *counter += 1;
         }
-        let changed = std::mem::take(&mut book.touched);
         let mut notices = Vec::new();
-        if changed {
+        if book.touched {
             book.settle_gaps(&mut notices, &mut self.stats);
         }
+        let head = book.reader.head();
+        let emits = emits || head - book.published >= RING_TRADES as u64;
+        let changed = emits && std::mem::take(&mut book.touched);
         for channel in &book.channels {
             let Some(topic) = self.topics.get_mut(channel.0 as usize).and_then(Option::as_mut) else { continue };
             let mut publish = |class, content: &Content<'_>| {
@@ -331,8 +366,7 @@ impl Shard {
                     }
                 }
                 Kind::Trades if changed => {
-                    let head = book.reader.head();
-                    let start = book.turn_start.max(head.saturating_sub(RING_TRADES as u64));
+                    let start = book.published.max(head.saturating_sub(RING_TRADES as u64));
                     let trades: Vec<_> = (start..head).filter_map(|seq| book.reader.read(seq).ok()).collect();
                     if !trades.is_empty() {
                         publish(Class::Event, &Content::Trades(&trades));
@@ -346,7 +380,9 @@ impl Shard {
                 Kind::Trades | Kind::Ticker => {}
             }
         }
-        book.turn_start = book.reader.head();
+        if emits {
+            book.published = head;
+        }
     }
 
     fn leave(&mut self, worker: WorkerId, channel: ChannelId, form: Form) {
@@ -359,6 +395,10 @@ impl Shard {
     /// Answers a subscription: with what was missed, or with a snapshot.
     fn answer(&mut self, wish: &Subscribe, now: Timestamp, out: &mut Outputs) {
         let Some(symbol) = wish.channel.symbol(&self.directory) else { return };
+        // A snapshot shows all that there is, so what waits to be published goes before it.
+        if self.waits(symbol) {
+            self.turn(symbol.0 as usize, now, true, out);
+        }
         let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
         let Some(slot) = self.topics.get_mut(wish.channel.0 as usize) else { return };
         let topic = slot.get_or_insert_with(|| {
@@ -441,7 +481,7 @@ impl Book {
             status: SymbolStatus::default(),
             started: false,
             touched: false,
-            turn_start: 0,
+            published: 0,
             channels: Vec::new(),
             instrument,
         }

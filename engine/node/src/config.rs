@@ -50,6 +50,8 @@ pub struct NodeConfig {
     pub workers: usize,
     /// Threads that own symbols.
     pub shards: usize,
+    /// Trades and states go out at whole multiples of this, or at once if it is zero; see `engine::shard::ShardConfig`.
+    pub emit_ms: i64,
     /// Inputs that a shard takes in one turn at the most: states and trades of one turn share their events.
     pub turn_inputs_max: usize,
     /// How workers send.
@@ -75,6 +77,7 @@ impl Default for NodeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             workers: (cores / 2).max(1),
             shards: (cores / 4).max(1),
+            emit_ms: 0,
             turn_inputs_max: 8192,
             io: Io::Auto,
             pin: false,

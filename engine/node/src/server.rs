@@ -118,6 +118,7 @@ impl Node {
                 epoch: config.epoch,
                 late_window_ms: config.limits.late_window_ms,
                 close_delay_ms: config.limits.close_delay_ms,
+                emit_ms: config.emit_ms,
             };
             let shard = Shard::new(Arc::clone(&directory), symbols.iter().copied(), settings);
             node.readers.extend(symbols.iter().filter_map(|symbol| Some((*symbol, shard.reader(*symbol)?))));
@@ -128,6 +129,7 @@ impl Node {
                 symbols,
                 inputs,
                 inputs_max: config.turn_inputs_max.max(1),
+                emit_ms: config.emit_ms,
                 workers: node.links.clone(),
                 missing: missing.clone(),
                 clock: Arc::clone(&clock),

@@ -48,6 +48,7 @@ pub(crate) struct ShardThread {
     pub(crate) symbols: Vec<Symbol>,
     pub(crate) inputs: Receiver<Input>,
     pub(crate) inputs_max: usize,
+    pub(crate) emit_ms: i64,
     pub(crate) workers: Vec<WorkerLink>,
     pub(crate) missing: mpsc::Sender<Missing>,
     pub(crate) clock: Arc<Clock>,
@@ -99,7 +100,7 @@ impl ShardThread {
     #[expect(clippy::option_option, reason = "no trade, and no more inputs ever, are different")]
     fn drain(&mut self) -> Option<Option<(i64, i64)>> {
         let mut first = None;
-        let mut input = match self.inputs.recv_timeout(TICK) {
+        let mut input = match self.inputs.recv_timeout(self.wait()) {
             Ok(input) => Some(input),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return None,
@@ -111,11 +112,18 @@ impl ShardThread {
             }
             self.shard.on_input(one);
             count += 1;
-            if count < self.inputs_max {
+            if count < self.inputs_max && !self.shard.is_full() {
                 input = self.inputs.try_recv().ok();
             }
         }
         Some(first)
+    }
+
+    /// How long to wait for an input: a tick, or until the shard emits next.
+    fn wait(&self) -> Duration {
+        let Some(period) = self.emit_ms.checked_mul(1_000_000).filter(|period| *period > 0) else { return TICK };
+        let left = period - self.clock.now().0.rem_euclid(period);
+        TICK.min(Duration::from_nanos(left.unsigned_abs()))
     }
 
     /// Passes holes on to the repairer; what it does not take now waits, within a bound.
