@@ -11,6 +11,7 @@ use std::{
 };
 
 use engine::market::{Directory, Venue};
+use node::Io;
 
 pub use error::ConfigError;
 use file::File;
@@ -29,10 +30,16 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Threads that serve sockets; 0 for one per processor.
+    /// Threads that serve sockets; 0 for one per processor that no shard has.
     pub workers: usize,
     /// Threads that fold trades; 0 for one per four processors.
     pub shards: usize,
+    /// Whether each of these threads stays on a processor of its own, where there are enough.
+    pub pin: bool,
+    /// How workers send.
+    pub io: Io,
+    /// At whole multiples of which time trades and states go out; 0 for at once.
+    pub emit_ms: i64,
     /// Bounds.
     pub limits: Limits,
     /// The six venues, in the order of [`Venue::LIVE`].
@@ -56,6 +63,12 @@ pub struct Limits {
     pub close_delay_ms: i64,
     /// What may wait for a slow client.
     pub outbox_bytes: usize,
+    /// The kernel's send buffer of a client.
+    pub send_buffer_bytes: usize,
+    /// How long a client may take nothing while something waits for it.
+    pub write_deadline_ms: i64,
+    /// Open connections, HTTP and WebSocket together.
+    pub connections: usize,
 }
 
 impl Default for Limits {
@@ -66,6 +79,9 @@ impl Default for Limits {
             late_window_ms: 300_000,
             close_delay_ms: 1000,
             outbox_bytes: 1 << 20,
+            send_buffer_bytes: 128 * 1024,
+            write_deadline_ms: 10_000,
+            connections: 65_536,
         }
     }
 }
@@ -177,6 +193,9 @@ impl Config {
             listen: file.listen.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), |listen| listen.0),
             workers: file.workers.map_or(0, |workers| workers.size()),
             shards: file.shards.map_or(0, |shards| shards.size()),
+            pin: file.pin.unwrap_or(true),
+            io: file.io.map_or(Io::Auto, |io| io.0),
+            emit_ms: file.emit_ms.map_or(0, |period| period.0),
             limits: Limits {
                 connections_per_key: per_key,
                 channels_per_connection: limits
@@ -185,6 +204,9 @@ impl Config {
                 late_window_ms: limits.late_window_ms.map_or(usual.late_window_ms, |n| n.0),
                 close_delay_ms: limits.close_delay_ms.map_or(usual.close_delay_ms, |n| n.0),
                 outbox_bytes: limits.outbox_bytes.map_or(usual.outbox_bytes, |n| n.size()),
+                send_buffer_bytes: limits.send_buffer_bytes.map_or(usual.send_buffer_bytes, |n| n.size()),
+                write_deadline_ms: limits.write_deadline_ms.map_or(usual.write_deadline_ms, |n| n.0),
+                connections: limits.connections.map_or(usual.connections, |n| n.size()),
             },
             venues: venues(&file),
             symbols: symbols(&file),

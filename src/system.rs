@@ -78,17 +78,25 @@ pub async fn close(node: Node) {
 
 fn node_config(config: &Config) -> NodeConfig {
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let shards = if config.shards == 0 { (cores / 4).max(1) } else { config.shards };
+    let workers = if config.workers == 0 { cores.saturating_sub(shards).max(1) } else { config.workers };
     let usual = NodeConfig::default();
     NodeConfig {
         listen: config.listen,
-        workers: if config.workers == 0 { cores } else { config.workers },
-        shards: if config.shards == 0 { (cores / 4).max(1) } else { config.shards },
+        workers,
+        shards,
+        // Threads that share a processor are better placed by the kernel.
+        pin: config.pin && workers + shards <= cores,
+        io: config.io,
+        emit_ms: config.emit_ms,
+        send_buffer_bytes: config.limits.send_buffer_bytes,
+        write_deadline_ms: config.limits.write_deadline_ms,
         limits: node::Limits {
             channels_per_connection: config.limits.channels_per_connection,
             late_window_ms: config.limits.late_window_ms,
             close_delay_ms: config.limits.close_delay_ms,
             outbox_bytes: config.limits.outbox_bytes,
-            ..usual.limits
+            connections: config.limits.connections,
         },
         ..usual
     }

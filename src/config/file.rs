@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use engine::market::Venue;
+use node::Io;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{KeyText, nearest::nearest};
@@ -14,6 +15,9 @@ pub(super) struct File {
     pub(super) listen: Option<Listen>,
     pub(super) workers: Option<Bounded<0, 64>>,
     pub(super) shards: Option<Bounded<0, 64>>,
+    pub(super) pin: Option<bool>,
+    pub(super) io: Option<IoName>,
+    pub(super) emit_ms: Option<Bounded<0, 10_000>>,
     #[serde(default)]
     pub(super) limits: LimitsFile,
     #[serde(default)]
@@ -32,6 +36,9 @@ pub(super) struct LimitsFile {
     pub(super) late_window_ms: Option<Bounded<0, 400_000>>,
     pub(super) close_delay_ms: Option<Bounded<0, 60_000>>,
     pub(super) outbox_bytes: Option<Bounded<65_536, 268_435_456>>,
+    pub(super) send_buffer_bytes: Option<Bounded<4_096, 16_777_216>>,
+    pub(super) write_deadline_ms: Option<Bounded<1_000, 600_000>>,
+    pub(super) connections: Option<Bounded<1, 1_000_000>>,
 }
 
 /// `[venues.NAME]`.
@@ -71,6 +78,21 @@ impl<const MIN: i64, const MAX: i64> Bounded<MIN, MAX> {
     /// The number as a size: it was checked to be from `MIN` to `MAX`.
     pub(super) fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or_default()
+    }
+}
+
+/// How workers send.
+#[derive(Clone, Copy)]
+pub(super) struct IoName(pub(super) Io);
+
+impl<'de> Deserialize<'de> for IoName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "auto" => Ok(Self(Io::Auto)),
+            "epoll" => Ok(Self(Io::Epoll)),
+            "uring" => Ok(Self(Io::Uring)),
+            name => Err(D::Error::custom(format!("unknown `{name}`; use auto, epoll or uring"))),
+        }
     }
 }
 
@@ -179,12 +201,18 @@ impl File {
         self.listen = over.listen.or(self.listen);
         self.workers = over.workers.or(self.workers);
         self.shards = over.shards.or(self.shards);
+        self.pin = over.pin.or(self.pin);
+        self.io = over.io.or(self.io);
+        self.emit_ms = over.emit_ms.or(self.emit_ms);
         let (limits, new) = (&mut self.limits, over.limits);
         limits.connections_per_key = new.connections_per_key.or(limits.connections_per_key);
         limits.channels_per_connection = new.channels_per_connection.or(limits.channels_per_connection);
         limits.late_window_ms = new.late_window_ms.or(limits.late_window_ms);
         limits.close_delay_ms = new.close_delay_ms.or(limits.close_delay_ms);
         limits.outbox_bytes = new.outbox_bytes.or(limits.outbox_bytes);
+        limits.send_buffer_bytes = new.send_buffer_bytes.or(limits.send_buffer_bytes);
+        limits.write_deadline_ms = new.write_deadline_ms.or(limits.write_deadline_ms);
+        limits.connections = new.connections.or(limits.connections);
         for (name, new) in over.venues {
             let venue = self.venues.entry(name).or_default();
             venue.enabled = new.enabled.or(venue.enabled);
