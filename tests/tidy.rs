@@ -40,7 +40,19 @@ fn crates_import_only_what_the_architecture_allows() {
     wrong.extend(manifest_names("feeds", &["node", "api", "loadtest"]));
     wrong.extend(manifest_names("api", &["node", "feeds", "loadtest"]));
     wrong.extend(manifest_names("engine/node", &["api", "loadtest"]));
+    wrong.extend(manifest_names("engine/uring", &["engine", "node", "feeds", "api", "tokio"]));
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn unsafe_code_stands_in_one_crate_and_says_why_it_is_sound() {
+    let here = Path::new(ROOT).join("engine/uring");
+    for path in sources(".").into_iter().filter(|path| !path.ends_with("tests/tidy.rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = text.matches("unsafe {").count();
+        let allowed = if path.starts_with(&here) { text.matches("// SAFETY:").count() } else { 0 };
+        assert!(blocks <= allowed, "{}", path.display());
+    }
 }
 
 #[test]
