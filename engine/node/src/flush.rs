@@ -5,7 +5,7 @@ use crate::{
     metrics::Stage,
     outbox::{Counts, Outbox},
     session::Closing,
-    turn::ROOT,
+    turn::is_root,
     worker::Worker,
 };
 
@@ -18,7 +18,7 @@ impl Worker {
     /// Writes what the turn has gathered. Sessions with the same messages share the gathered bytes.
     pub(crate) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.sending.dirty);
-        let node_of = |key: &u32| self.sessions.get(*key as usize).map_or(ROOT, |session| session.node);
+        let node_of = |key: &u32| self.sessions.get(*key as usize).map_or(0, |session| session.node);
         let mut order: Vec<(u32, u32)> = dirty.iter().map(|key| (node_of(key), *key)).collect();
         order.sort_unstable();
         order.dedup();
@@ -26,20 +26,18 @@ impl Worker {
         let (mut path, mut sent) = (Vec::new(), 0_u64);
         let mut broken = Vec::new();
         for group in order.chunk_by(|a, b| a.0 == b.0) {
-            let Some((node, _)) = group.first().filter(|(node, _)| *node != ROOT) else { continue };
-            self.sending.turn.path(*node, &mut path);
+            let Some((node, _)) = group.first().filter(|(node, _)| !is_root(*node)) else { continue };
+            let wire = self.sending.turn.path(*node, &mut path);
             gathered.clear();
-            for item in path.iter().filter_map(|item| self.sending.turn.item(*item)) {
-                gathered.extend_from_slice(&item.bytes);
-            }
+            self.framer.gather(wire, &path, &self.sending.turn, &mut gathered);
             for (_, key) in group {
                 let Some(session) = self.sessions.get_mut(*key as usize) else { continue };
-                session.node = ROOT;
+                session.node = session.wire.root();
                 match session.socket.write(&gathered) {
                     Ok(count) => {
                         sent += count as u64;
                         if count < gathered.len() {
-                            self.keep(*key as usize, &path, count);
+                            self.keep(*key as usize, &path, &gathered, count);
                         }
                     }
                     Err(_) => broken.push(*key as usize),
@@ -65,27 +63,15 @@ impl Worker {
     }
 
     /// The socket took `count` bytes of a path: the rest goes to an outbox, message by message.
-    fn keep(&mut self, key: usize, path: &[u32], count: usize) {
+    fn keep(&mut self, key: usize, path: &[u32], gathered: &[u8], count: usize) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        let (end, messages) = self.framer.cut(session.wire, path, &self.sending.turn, count);
         let bound = self.context.config.limits.outbox_bytes;
-        let mut outbox: Option<Box<Outbox>> = None;
-        let mut taken = count;
-        for item in path.iter().filter_map(|item| self.sending.turn.item(*item)) {
-            match &mut outbox {
-                None if taken >= item.bytes.len() => taken -= item.bytes.len(),
-                None if taken > 0 => {
-                    let rest = item.bytes.get(taken..).unwrap_or_default();
-                    outbox = Some(Box::new(Outbox::new(rest, bound, self.now)));
-                }
-                None => {
-                    let mut new = Outbox::new(&[], bound, self.now);
-                    new.push(item, &self.context.directory);
-                    outbox = Some(Box::new(new));
-                }
-                Some(outbox) => outbox.push(item, &self.context.directory),
-            }
+        let mut outbox = Outbox::new(gathered.get(count..end).unwrap_or_default(), bound, self.now);
+        for item in path.iter().skip(messages).filter_map(|item| self.sending.turn.item(*item)) {
+            outbox.push(item, &self.context.directory);
         }
-        session.outbox = outbox;
+        session.outbox = Some(Box::new(outbox));
         // The socket may have room again already, and then no event will tell.
         self.drain(key);
     }
@@ -94,7 +80,8 @@ impl Worker {
     pub(crate) fn drain(&mut self, key: usize) {
         let mut scratch = Vec::new();
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Ok((written, counts)) = session.drain(self.now, &mut scratch, &self.context.directory) else {
+        let Ok((written, counts)) = session.drain(self.now, &mut scratch, &mut self.framer, &self.context.directory)
+        else {
             session.outbox = None;
             session.closing = Some(Closing { until: self.now, is_shut: true });
             return;
@@ -114,7 +101,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if let Some(closing) = &mut session.closing
             && session.outbox.is_none()
-            && session.node == ROOT
+            && is_root(session.node)
             && !closing.is_shut
         {
             closing.is_shut = true;

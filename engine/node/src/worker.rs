@@ -30,7 +30,8 @@ use crate::{
     session::{NewSession, Sending, Session},
     socket::Socket,
     table::Table,
-    turn::{Item, ROOT, Turn},
+    turn::{Item, Turn},
+    wire::Framer,
 };
 
 const WAKE: Token = Token(usize::MAX);
@@ -67,6 +68,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: Slab<Session>,
     pub(crate) table: Table,
     pub(crate) sending: Sending,
+    pub(crate) framer: Framer,
     /// Inputs that a full shard did not take yet.
     pub(crate) deferred: VecDeque<Input>,
     /// States that wait for their pace: when, whose, of which channel.
@@ -108,6 +110,7 @@ impl Worker {
             sessions: Slab::new(),
             table,
             sending: Sending { turn: Turn::new(), dirty: Vec::new() },
+            framer: Framer::default(),
             deferred: VecDeque::new(),
             timers: BinaryHeap::new(),
             rereads: HashMap::new(),
@@ -235,7 +238,8 @@ impl Worker {
             id,
             socket,
             form: new.form,
-            node: ROOT,
+            wire: new.wire,
+            node: new.wire.root(),
             decoder: Decoder::default(),
             subscriptions: Vec::new(),
             paced: Vec::new(),

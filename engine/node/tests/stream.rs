@@ -1,6 +1,6 @@
 //! A node on loopback, as its clients see it.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -23,6 +23,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+#[path = "stream/wire.rs"]
+mod wire;
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -60,11 +63,16 @@ struct Stage {
     node: Node,
     clock: Arc<Clock>,
     revoked: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
     _missing: mpsc::Receiver<engine::message::Missing>,
 }
 
 impl Stage {
     fn start() -> Self {
+        Self::start_with(NodeConfig::default())
+    }
+
+    fn start_with(config: NodeConfig) -> Self {
         let mut directory = Directory::new();
         let scale = Scale::new(2).unwrap();
         for at in 0..3 {
@@ -76,17 +84,17 @@ impl Stage {
         let (missing, _missing) = mpsc::channel(16);
         let clock = Arc::new(Clock::start());
         let revoked = Arc::<AtomicBool>::default();
+        let metrics = Arc::new(Metrics::new());
         let parts = Parts {
             directory: Arc::new(directory),
             authenticator: Arc::new(Keys(ConfiguredKeys::new(["kai-test"], 2), Arc::clone(&revoked))),
             fallback: Hello,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             missing,
         };
-        let config =
-            NodeConfig { listen: "127.0.0.1:0".parse().unwrap(), workers: 2, shards: 2, ..NodeConfig::default() };
-        Self { node: Node::start(config, parts).unwrap(), clock, revoked, _missing }
+        let config = NodeConfig { listen: "127.0.0.1:0".parse().unwrap(), workers: 2, shards: 2, ..config };
+        Self { node: Node::start(config, parts).unwrap(), clock, revoked, metrics, _missing }
     }
 
     async fn connect(&self, key: &str) -> Client {
