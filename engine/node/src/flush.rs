@@ -9,7 +9,7 @@ use crate::{
     metrics::Stage,
     outbox::{Counts, Outbox},
     session::Closing,
-    turn::ROOT,
+    turn::is_root,
     worker::Worker,
 };
 
@@ -56,7 +56,7 @@ impl Worker {
     /// Writes what the turn has gathered. Sessions with the same messages share the gathered bytes.
     pub(crate) fn flush(&mut self) {
         let mut dirty = mem::take(&mut self.sending.dirty);
-        let node_of = |key: &u32| self.sessions.get(*key as usize).map_or(ROOT, |session| session.node);
+        let node_of = |key: &u32| self.sessions.get(*key as usize).map_or(0, |session| session.node);
         let mut order: Vec<(u32, u32)> = dirty.drain(..).map(|key| (node_of(&key), key)).collect();
         self.sending.dirty = dirty;
         order.sort_unstable();
@@ -64,12 +64,10 @@ impl Worker {
         let mut batch = mem::take(&mut self.batch);
         let (mut path, mut broken) = (Vec::new(), Vec::new());
         for group in order.chunk_by(|a, b| a.0 == b.0) {
-            let Some((node, _)) = group.first().filter(|(node, _)| *node != ROOT) else { continue };
+            let Some((node, _)) = group.first().filter(|(node, _)| !is_root(*node)) else { continue };
             let from = batch.bytes.len();
-            self.sending.turn.path(*node, &mut path);
-            for item in path.iter().filter_map(|item| self.sending.turn.item(*item)) {
-                batch.bytes.extend_from_slice(&item.bytes);
-            }
+            let wire = self.sending.turn.path(*node, &mut path);
+            self.framer.gather(wire, &path, &self.sending.turn, &mut batch.bytes);
             let to = batch.bytes.len();
             batch.writes.extend(group.iter().map(|(node, key)| Write { key: *key, node: *node, from, to }));
             if batch.is_full() {
@@ -99,7 +97,7 @@ impl Worker {
         for (write, taken) in batch.writes.iter().zip(&batch.taken) {
             let key = write.key as usize;
             let Some(session) = self.sessions.get_mut(key) else { continue };
-            session.node = ROOT;
+            session.node = session.wire.root();
             let count = match taken {
                 Ok(count) => *count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -119,28 +117,18 @@ impl Worker {
 
     /// The socket took `count` bytes of a node's messages: the rest goes to an outbox, message by message.
     fn keep(&mut self, key: usize, node: u32, count: usize) {
-        let mut path = Vec::new();
-        self.sending.turn.path(node, &mut path);
+        let (mut path, mut gathered) = (Vec::new(), Vec::new());
+        let wire = self.sending.turn.path(node, &mut path);
+        // Once more, since the batch went on: where its frames end is known of what was gathered last.
+        self.framer.gather(wire, &path, &self.sending.turn, &mut gathered);
         let Some(session) = self.sessions.get_mut(key) else { return };
+        let (end, messages) = self.framer.cut(session.wire, &path, &self.sending.turn, count);
         let bound = self.context.config.limits.outbox_bytes;
-        let mut outbox: Option<Box<Outbox>> = None;
-        let mut taken = count;
-        for item in path.iter().filter_map(|item| self.sending.turn.item(*item)) {
-            match &mut outbox {
-                None if taken >= item.bytes.len() => taken -= item.bytes.len(),
-                None if taken > 0 => {
-                    let rest = item.bytes.get(taken..).unwrap_or_default();
-                    outbox = Some(Box::new(Outbox::new(rest, bound, self.now)));
-                }
-                None => {
-                    let mut new = Outbox::new(&[], bound, self.now);
-                    new.push(item, &self.context.directory);
-                    outbox = Some(Box::new(new));
-                }
-                Some(outbox) => outbox.push(item, &self.context.directory),
-            }
+        let mut outbox = Outbox::new(gathered.get(count..end).unwrap_or_default(), bound, self.now);
+        for item in path.iter().skip(messages).filter_map(|item| self.sending.turn.item(*item)) {
+            outbox.push(item, &self.context.directory);
         }
-        session.outbox = outbox;
+        session.outbox = Some(Box::new(outbox));
         // The socket may have room again already, and then no event will tell.
         self.drain(key);
     }
@@ -149,7 +137,8 @@ impl Worker {
     pub(crate) fn drain(&mut self, key: usize) {
         let mut scratch = Vec::new();
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Ok((written, counts)) = session.drain(self.now, &mut scratch, &self.context.directory) else {
+        let Ok((written, counts)) = session.drain(self.now, &mut scratch, &mut self.framer, &self.context.directory)
+        else {
             session.outbox = None;
             session.closing = Some(Closing { until: self.now, is_shut: true });
             return;
@@ -169,7 +158,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if let Some(closing) = &mut session.closing
             && session.outbox.is_none()
-            && session.node == ROOT
+            && is_root(session.node)
             && !closing.is_shut
         {
             closing.is_shut = true;

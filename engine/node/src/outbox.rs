@@ -160,9 +160,11 @@ impl Outbox {
         self.bytes = self.partial.len();
     }
 
-    /// Appends up to a chunk of what waits to `out`. Tell with [`Outbox::sent`] how much of it the socket took.
-    pub(crate) fn fill(&mut self, out: &mut Vec<u8>, directory: &Directory) {
-        self.bytes = self.bytes.saturating_sub(self.partial.len());
+    /// Appends up to a chunk of what waits to `out`, which is empty, and returns how much of that is the rest of what was
+    /// begun: behind it, whole frames may be put another way. Tell with [`Outbox::sent`] how much the socket took.
+    pub(crate) fn fill(&mut self, out: &mut Vec<u8>, directory: &Directory) -> usize {
+        let begun = self.partial.len();
+        self.bytes = self.bytes.saturating_sub(begun);
         out.append(&mut self.partial);
         let chunk = CHUNK_BYTES.min(self.bound / 2).max(1);
         while out.len() < chunk {
@@ -197,13 +199,13 @@ impl Outbox {
                 None => break,
             }
         }
-        self.bytes += out.len();
+        begun
     }
 
-    /// The socket took `count` bytes of `out`, which [`Outbox::fill`] gave.
+    /// The socket took `count` bytes of `out`, which [`Outbox::fill`] gave. What it did not take waits on.
     pub(crate) fn sent(&mut self, out: &[u8], count: usize, now: i64, directory: &Directory) {
-        self.bytes = self.bytes.saturating_sub(count.min(out.len()));
         self.partial = out.get(count..).unwrap_or_default().to_vec();
+        self.bytes += self.partial.len();
         if count > 0 {
             self.progress_at = now;
         }
@@ -287,7 +289,7 @@ impl Outbox {
     }
 
     fn take(&mut self, bytes: &[u8], counted: usize, out: &mut Vec<u8>) {
-        // What is in `out` was counted and is counted again by `fill` at its end.
+        // What is in `out` was counted; the part that the socket leaves is counted again by `sent`.
         self.bytes = self.bytes.saturating_sub(counted);
         out.extend_from_slice(bytes);
     }

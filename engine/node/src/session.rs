@@ -16,7 +16,8 @@ use crate::{
     codec::Decoder,
     outbox::{Counts, Outbox},
     socket::Socket,
-    turn::{Item, ROOT, Turn},
+    turn::{Item, Turn, is_root},
+    wire::{Framer, Wire},
 };
 
 /// A socket after its handshake, on the way to a worker.
@@ -25,6 +26,7 @@ pub(crate) struct NewSession {
     /// What the client sent behind its handshake.
     pub(crate) early: Bytes,
     pub(crate) form: Form,
+    pub(crate) wire: Wire,
     pub(crate) connections: u32,
     pub(crate) permit: ConnectionPermit,
     pub(crate) slot: OwnedSemaphorePermit,
@@ -98,6 +100,7 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) socket: Socket,
     pub(crate) form: Form,
+    pub(crate) wire: Wire,
     /// Its pending messages of this turn.
     pub(crate) node: u32,
     pub(crate) decoder: Decoder,
@@ -140,7 +143,7 @@ impl Session {
             }
             return;
         }
-        if self.node == ROOT {
+        if is_root(self.node) {
             sending.dirty.push(key);
         }
         self.node = sending.turn.step(self.node, item);
@@ -202,13 +205,15 @@ impl Session {
         &mut self,
         now: i64,
         scratch: &mut Vec<u8>,
+        framer: &mut Framer,
         directory: &Directory,
     ) -> io::Result<(u64, Counts)> {
         let mut written = 0;
         let Some(outbox) = &mut self.outbox else { return Ok((0, Counts::default())) };
         while !outbox.is_empty() {
             scratch.clear();
-            outbox.fill(scratch, directory);
+            let begun = outbox.fill(scratch, directory);
+            framer.reframe(self.wire, scratch, begun);
             let result = self.socket.write(scratch);
             let count = *result.as_ref().unwrap_or(&0);
             outbox.sent(scratch, count, now, directory);

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use engine::{channel::ChannelId, frame::Frame};
 
+use crate::wire::Wire;
+
 /// What a message is, as far as a slow session needs to know.
 #[derive(Clone, Debug)]
 pub(crate) enum ItemKind {
@@ -43,8 +45,11 @@ impl Item {
     }
 }
 
-/// The place of a session that has nothing pending.
-pub(crate) const ROOT: u32 = 0;
+/// Whether a session there has nothing pending. Each [`Wire`] has a root of its own.
+#[inline]
+pub(crate) fn is_root(node: u32) -> bool {
+    node < Wire::COUNT
+}
 
 #[derive(Clone, Copy)]
 struct Node {
@@ -55,7 +60,8 @@ struct Node {
     child: u32,
 }
 
-const EMPTY: Node = Node { parent: ROOT, item: u32::MAX, child_item: u32::MAX, child: ROOT };
+const EMPTY: Node = Node { parent: 0, item: u32::MAX, child_item: u32::MAX, child: 0 };
+const ROOTS: [Node; Wire::COUNT as usize] = [EMPTY; Wire::COUNT as usize];
 
 /// See the module.
 pub(crate) struct Turn {
@@ -65,7 +71,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new() -> Self {
-        Self { items: Vec::new(), nodes: vec![EMPTY] }
+        Self { items: Vec::new(), nodes: ROOTS.to_vec() }
     }
 
     /// Takes a message in and returns its number.
@@ -88,16 +94,17 @@ impl Turn {
         next
     }
 
-    /// The messages of a node, oldest first.
-    pub(crate) fn path(&self, mut node: u32, out: &mut Vec<u32>) {
+    /// Puts the messages of a node into `out`, oldest first, and returns how its sessions want them.
+    pub(crate) fn path(&self, mut node: u32, out: &mut Vec<u32>) -> Wire {
         out.clear();
-        while node != ROOT
+        while !is_root(node)
             && let Some(place) = self.nodes.get(node as usize)
         {
             out.push(place.item);
             node = place.parent;
         }
         out.reverse();
+        Wire::of_root(node)
     }
 
     pub(crate) fn item(&self, item: u32) -> Option<&Item> {
@@ -112,14 +119,14 @@ impl Turn {
         })
     }
 
-    /// Forgets everything; all sessions must be back at [`ROOT`].
+    /// Forgets everything; all sessions must be back at their roots.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
         self.nodes.clear();
-        self.nodes.push(EMPTY);
+        self.nodes.extend_from_slice(&ROOTS);
         if self.items.capacity() > 65_536 {
             self.items = Vec::new();
-            self.nodes = vec![EMPTY];
+            self.nodes = ROOTS.to_vec();
         }
     }
 }
@@ -132,7 +139,7 @@ mod tests {
     fn sessions_with_the_same_messages_share_a_node() {
         let mut turn = Turn::new();
         let [a, b] = ["a", "b"].map(|text| turn.add(Item::control(Bytes::from_static(text.as_bytes()))));
-        let mut sessions = [ROOT; 4];
+        let mut sessions = [Wire::default().root(); 4];
         for at in [0, 1, 2] {
             sessions[at] = turn.step(sessions[at], a);
         }

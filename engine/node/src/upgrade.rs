@@ -15,6 +15,7 @@ use crate::{
     auth::{ConnectionCounts, ConnectionPermit, TOKEN_BYTES_MAX},
     link::{WorkerLink, WorkerMessage},
     session::NewSession,
+    wire::Wire,
     worker::Context,
 };
 
@@ -38,6 +39,7 @@ struct Admission {
     permit: ConnectionPermit,
     connections: u32,
     form: Form,
+    wire: Wire,
 }
 
 #[derive(Clone, Copy)]
@@ -76,7 +78,8 @@ impl Gate {
         let permit =
             permit.ok_or(Refusal { code: 4429, reason: "too many connections on this key; close one first" })?;
         let form = if parameter(query, "numbers") == Some("string") { Form::Text } else { Form::Number };
-        Ok(Admission { permit, connections: grant.connections, form })
+        let wire = Wire { is_batch: parameter(query, "batch") == Some("1") };
+        Ok(Admission { permit, connections: grant.connections, form, wire })
     }
 
     /// Takes the socket after the handshake: to a worker, or to its close frame.
@@ -111,9 +114,9 @@ impl Gate {
             tracing::debug!(%error, "cannot set socket options");
         }
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.sessions()) else { return };
-        let Admission { permit, connections, form } = admission;
+        let Admission { permit, connections, form, wire } = admission;
         worker.on_opened();
-        let new = Box::new(NewSession { socket, early, form, connections, permit, slot });
+        let new = Box::new(NewSession { socket, early, form, wire, connections, permit, slot });
         if worker.try_send(WorkerMessage::Connect(new)).is_err() {
             worker.on_closed();
             self.context.metrics.on_refused(1013);

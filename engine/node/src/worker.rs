@@ -32,7 +32,8 @@ use crate::{
     socket::Socket,
     table::Table,
     transmit::{Transmitter, transmitter},
-    turn::{Item, ROOT, Turn},
+    turn::{Item, Turn},
+    wire::Framer,
 };
 
 const WAKE: Token = Token(usize::MAX);
@@ -69,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: Slab<Session>,
     pub(crate) table: Table,
     pub(crate) sending: Sending,
+    pub(crate) framer: Framer,
     /// Inputs that a full shard did not take yet.
     pub(crate) deferred: VecDeque<Input>,
     /// States that wait for their pace: when, whose, of which channel.
@@ -111,6 +113,7 @@ impl Worker {
             sessions: Slab::new(),
             table,
             sending: Sending { turn: Turn::new(), dirty: Vec::new() },
+            framer: Framer::default(),
             deferred: VecDeque::new(),
             timers: BinaryHeap::new(),
             rereads: HashMap::new(),
@@ -240,7 +243,8 @@ impl Worker {
             id,
             socket,
             form: new.form,
-            node: ROOT,
+            wire: new.wire,
+            node: new.wire.root(),
             decoder: Decoder::default(),
             subscriptions: Vec::new(),
             paced: Vec::new(),

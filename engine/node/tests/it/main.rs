@@ -1,8 +1,9 @@
 //! Tests of a whole node: one binary, a module for each concern.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 
 mod slow;
 mod stage;
 mod stream;
+mod wire;
