@@ -21,6 +21,10 @@ impl Sink for ShardSink {
         // The node takes nothing more once it is shut down; the feeds end then as well.
         let _ = self.0.send(input).await;
     }
+
+    async fn send_all(&self, inputs: &mut Vec<Input>) {
+        let _ = self.0.send_all(inputs.drain(..)).await;
+    }
 }
 
 /// Serves until a signal ends it.

@@ -52,6 +52,15 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub trait Sink: Clone + Send + Sync + 'static {
     /// Hands one input over.
     fn send(&self, input: Input) -> impl Future<Output = ()> + Send;
+
+    /// Hands over what one message of a venue gave, and empties `inputs`.
+    fn send_all(&self, inputs: &mut Vec<Input>) -> impl Future<Output = ()> + Send {
+        async move {
+            for input in inputs.drain(..) {
+                self.send(input).await;
+            }
+        }
+    }
 }
 
 impl Sink for mpsc::Sender<Input> {

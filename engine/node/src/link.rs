@@ -45,15 +45,25 @@ impl WorkerLink {
         (link, inbox)
     }
 
-    /// Queues a message and wakes the worker once; hands the message back if the queue is full or the worker is gone.
+    /// Queues a message and wakes the worker; hands the message back if the queue is full or the worker is gone.
     pub(crate) fn try_send(&self, message: WorkerMessage) -> Result<(), WorkerMessage> {
-        let result = self.queue.try_send(message).map_err(TrySendError::into_inner);
+        let result = self.push(message);
+        self.wake();
+        result
+    }
+
+    /// Queues a message for when the worker wakes.
+    pub(crate) fn push(&self, message: WorkerMessage) -> Result<(), WorkerMessage> {
+        self.queue.try_send(message).map_err(TrySendError::into_inner)
+    }
+
+    /// Wakes the worker, once however often it is called.
+    pub(crate) fn wake(&self) {
         if !self.signalled.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
             tracing::error!(%error, "cannot wake a worker");
         }
-        result
     }
 
     /// The worker is awake and about to read its queue.

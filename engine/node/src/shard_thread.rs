@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::TryRecvError;
 use engine::{
     channel::ChannelId,
     frame::Form,
@@ -25,8 +25,11 @@ use crate::{
     clock::Clock,
     link::{WorkerLink, WorkerMessage},
     metrics::{Metrics, Stage},
+    sender::Inbox,
 };
 
+/// Turns that a worker may sleep through while more inputs wait.
+const TURNS_MAX: u32 = 64;
 const TICK: Duration = Duration::from_millis(10);
 const SECOND: i64 = 1_000_000_000;
 /// Repair requests that may wait for the repairer.
@@ -40,13 +43,15 @@ struct Outlet {
     link: WorkerLink,
     held: Vec<Delivery>,
     dropped: HashMap<(ChannelId, Form), u64>,
+    /// Whether something was queued that the worker was not woken for.
+    is_waiting: bool,
 }
 
 /// A shard and all that it speaks with.
 pub(crate) struct ShardThread {
     pub(crate) shard: Shard,
     pub(crate) symbols: Vec<Symbol>,
-    pub(crate) inputs: Receiver<Input>,
+    pub(crate) inputs: Inbox,
     pub(crate) inputs_max: usize,
     pub(crate) emit_ms: i64,
     pub(crate) workers: Vec<WorkerLink>,
@@ -75,12 +80,19 @@ impl ShardThread {
         let mut wanted = VecDeque::new();
         let mut told = ShardStats::default();
         let mut next_second = 0;
+        let mut turns = 0;
         while !self.stop.load(Ordering::Relaxed) {
             let Some(newest) = self.drain() else { break };
             let now = self.clock.now();
             self.shard.end_turn(now, &mut out);
             for (outlet, deliveries) in outlets.iter_mut().zip(&mut out.workers) {
-                outlet.send(deliveries, &self.metrics);
+                outlet.push(deliveries, &self.metrics);
+            }
+            turns += 1;
+            // While there is more, workers sleep on: what they find together, they send together.
+            if self.inputs.is_empty() || turns >= TURNS_MAX {
+                turns = 0;
+                outlets.iter_mut().for_each(Outlet::wake);
             }
             if let Some((event, recv)) = newest {
                 self.metrics.on_latency(Stage::Venue, recv - event);
@@ -99,21 +111,20 @@ impl ShardThread {
     /// are gone.
     #[expect(clippy::option_option, reason = "no trade, and no more inputs ever, are different")]
     fn drain(&mut self) -> Option<Option<(i64, i64)>> {
+        self.inputs.wait(self.wait());
         let mut first = None;
-        let mut input = match self.inputs.recv_timeout(self.wait()) {
-            Ok(input) => Some(input),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return None,
-        };
-        let mut count = 0;
-        while let Some(one) = input.take() {
-            if let (None, Input::Trade(trade)) = (first, &one) {
+        for _ in 0..self.inputs_max {
+            let input = match self.inputs.take() {
+                Ok(input) => input,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return None,
+            };
+            if let (None, Input::Trade(trade)) = (first, &input) {
                 first = Some((trade.ts_event.0, trade.ts_recv.0));
             }
-            self.shard.on_input(one);
-            count += 1;
-            if count < self.inputs_max && !self.shard.is_full() {
-                input = self.inputs.try_recv().ok();
+            self.shard.on_input(input);
+            if self.shard.is_full() {
+                break;
             }
         }
         Some(first)
@@ -162,12 +173,18 @@ impl ShardThread {
 
 impl Outlet {
     fn new(link: WorkerLink) -> Self {
-        Self { link, held: Vec::new(), dropped: HashMap::new() }
+        Self { link, held: Vec::new(), dropped: HashMap::new(), is_waiting: false }
     }
 
-    /// Hands over a turn's deliveries as one message. Before a full queue frames are dropped, and told of later, but
+    fn wake(&mut self) {
+        if mem::take(&mut self.is_waiting) {
+            self.link.wake();
+        }
+    }
+
+    /// Queues a turn's deliveries as one message. Before a full queue frames are dropped, and told of later, but
     /// answers to subscriptions are kept.
-    fn send(&mut self, deliveries: &mut Vec<Delivery>, metrics: &Metrics) {
+    fn push(&mut self, deliveries: &mut Vec<Delivery>, metrics: &Metrics) {
         if self.held.is_empty() && self.dropped.is_empty() {
             if deliveries.is_empty() {
                 return;
@@ -179,7 +196,8 @@ impl Outlet {
         let dropped = self.dropped.iter().map(|((channel, form), seq)| (*channel, *form, *seq)).collect();
         // The vector goes to the worker and is freed there: one allocation per turn and worker.
         let message = WorkerMessage::Batch { deliveries: mem::take(deliveries), dropped };
-        let Err(WorkerMessage::Batch { deliveries, .. }) = self.link.try_send(message) else {
+        self.is_waiting = true;
+        let Err(WorkerMessage::Batch { deliveries, .. }) = self.link.push(message) else {
             self.dropped.clear();
             return;
         };
@@ -214,16 +232,16 @@ mod tests {
             Delivery::Frame(Frame { channel, seq, class, form, ts_encode: 0, bytes, body_at: 0, data_at: 1 })
         };
         let capacity = inbox.capacity().unwrap() as u64;
-        (0..capacity).for_each(|seq| outlet.send(&mut vec![frame(seq)], &metrics));
+        (0..capacity).for_each(|seq| outlet.push(&mut vec![frame(seq)], &metrics));
         let answer = Delivery::Snapshot { session: 9, channel, form, seq: 7, epoch: 1, frames: Vec::new() };
-        outlet.send(&mut vec![answer, frame(capacity)], &metrics);
-        outlet.send(&mut vec![frame(capacity + 1)], &metrics);
+        outlet.push(&mut vec![answer, frame(capacity)], &metrics);
+        outlet.push(&mut vec![frame(capacity + 1)], &metrics);
         assert_eq!(inbox.try_iter().count() as u64, capacity);
-        outlet.send(&mut Vec::new(), &metrics);
+        outlet.push(&mut Vec::new(), &metrics);
         let Ok(WorkerMessage::Batch { deliveries, dropped }) = inbox.try_recv() else { panic!() };
         assert!(matches!(deliveries[..], [Delivery::Snapshot { session: 9, .. }]));
         assert_eq!(dropped, [(channel, form, capacity + 1)]);
-        outlet.send(&mut Vec::new(), &metrics);
+        outlet.push(&mut Vec::new(), &metrics);
         assert!(inbox.is_empty() && metrics.frames_dropped.get() == 2);
     }
 }

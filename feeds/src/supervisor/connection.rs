@@ -71,6 +71,7 @@ pub(super) struct Connection<S> {
 struct State {
     parser: Parser,
     events: Vec<Event>,
+    inputs: Vec<Input>,
     outgoing: VecDeque<String>,
     life: Life,
     /// When it counts as live although no data came.
@@ -100,6 +101,7 @@ impl<S: Sink> Connection<S> {
         let mut state = State {
             parser: Parser::new(context.venue, Arc::clone(&context.names), true),
             events: Vec::new(),
+            inputs: Vec::new(),
             outgoing: context.feed.subscribe(&names).into(),
             life: Life::new(timings.stale_after, now),
             settles: None,
@@ -185,6 +187,7 @@ impl<S: Sink> Connection<S> {
         metrics.frames.inc();
         metrics.bytes.inc_by(text.len() as u64);
         let mut events = std::mem::take(&mut state.events);
+        let mut inputs = std::mem::take(&mut state.inputs);
         if let Err(error) = state.parser.on_frame(text, ts_recv, &mut events) {
             metrics.frame_errors.inc();
             tracing::debug!(venue = %self.context.venue, %error, "frame dropped");
@@ -196,12 +199,12 @@ impl<S: Sink> Connection<S> {
                     has_data = true;
                     metrics.trades.inc();
                     state.life.on_trade(&trade, now);
-                    self.sink.send(Input::Trade(trade)).await;
+                    inputs.push(Input::Trade(trade));
                 }
                 Event::Proof { symbol, last_id } => {
                     has_data = true;
                     state.life.on_proof(symbol, last_id, now);
-                    self.sink.send(Input::Proof { symbol, last_id }).await;
+                    inputs.push(Input::Proof { symbol, last_id });
                 }
                 Event::Refused { reason, field } => {
                     metrics.refused(reason);
@@ -215,7 +218,8 @@ impl<S: Sink> Connection<S> {
                 Event::Subscribed | Event::Pong | Event::Heartbeat | Event::Ignored => {}
             }
         }
-        state.events = events;
+        self.sink.send_all(&mut inputs).await;
+        (state.events, state.inputs) = (events, inputs);
         if has_data {
             self.last_data.store(ts_recv.0, Relaxed);
             self.context.status.data(self.context.venue, ts_recv);
