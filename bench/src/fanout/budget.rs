@@ -1,0 +1,141 @@
+//! What our server must reach: ratios from one run, never absolute numbers.
+
+use anyhow::Context;
+
+use crate::{
+    bracket::Spread,
+    peer::KANDLE,
+    plan::Bench,
+    shape::{Pace, Shape},
+};
+
+/// The shapes that are judged.
+pub(crate) const SHAPES: &[&str] = &["W1", "W8", "W64", "B10", "B50"];
+/// The least deliveries a second, as a share of those of another server, by shape.
+const OF_RAW: [f64; 5] = [0.85, 0.9, 1.0, 0.9, 1.0];
+const OF_UWS: [f64; 5] = [0.95, 0.95, 1.0, 0.95, 1.5];
+const OF_CENTRIFUGE: [f64; 5] = [1.8, 3.0, 3.7, 3.5, 7.5];
+/// The rate at which processor time is compared.
+const CPU_RATE: f64 = 500_000.0;
+const CPU_OF_RAW_MAX: f64 = 1.0;
+const P99_OF_RAW_MAX: f64 = 1.25;
+/// Bytes of an idle session with so many channels.
+const IDLE_BYTES_MAX: [(usize, f64); 2] = [(1, 1500.0), (50, 3000.0)];
+/// A busy machine is not the server's fault: a check asks for this share of a budget.
+const CHECK: f64 = 0.75;
+
+/// One budget and what came of it.
+pub(crate) struct Verdict {
+    pub(crate) what: String,
+    pub(crate) must: String,
+    pub(crate) is: Spread,
+    pub(crate) is_met: bool,
+}
+
+impl Verdict {
+    fn least(what: String, must: f64, is: Spread) -> Self {
+        Self { what, must: format!("≥ {must}"), is, is_met: is.median >= must }
+    }
+
+    fn most(what: String, must: f64, is: Spread) -> Self {
+        Self { what, must: format!("≤ {must}"), is, is_met: is.median <= must }
+    }
+}
+
+/// Every budget that this run has numbers for.
+pub(crate) fn verdicts(bench: &Bench) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (name, must) in SHAPES.iter().zip(OF_RAW) {
+        let is = name.parse().ok().and_then(|shape| Spread::of(ratios(bench, KANDLE, &shape)));
+        verdicts.extend(is.map(|is| Verdict::least(format!("{name} against raw"), must, is)));
+    }
+    for (name, must) in SHAPES.iter().zip(OF_UWS) {
+        let is = against(bench, &["uws"], name);
+        verdicts.extend(is.map(|is| Verdict::least(format!("{name} against uWebSockets, deferred"), must, is)));
+    }
+    for (name, must) in SHAPES.iter().zip(OF_CENTRIFUGE) {
+        let is = against(bench, &["centrifuge", "centrifuge-1ms"], name);
+        verdicts.extend(is.map(|is| Verdict::least(format!("{name} against Centrifuge, better setting"), must, is)));
+    }
+    let mut open: Vec<Shape> = Vec::new();
+    for record in &bench.records {
+        if matches!(record.shape.pace, Pace::Open(_)) && !open.contains(&record.shape) {
+            open.push(record.shape);
+        }
+    }
+    for shape in open {
+        let ratio = |quantity: fn(&crate::load::Sample) -> f64| {
+            Spread::of(bench.trials(KANDLE, &shape).into_iter().map(|(_, trial)| trial.ratio(quantity)))
+        };
+        if shape.pace == Pace::Open(CPU_RATE) {
+            let is = ratio(|sample| sample.server_ns_per_delivery);
+            verdicts
+                .extend(is.map(|is| Verdict::most(format!("server CPU, {shape}, against raw"), CPU_OF_RAW_MAX, is)));
+        } else {
+            let is = ratio(|sample| sample.latency_ns[1] as f64);
+            verdicts.extend(is.map(|is| Verdict::most(format!("p99, {shape}, against raw"), P99_OF_RAW_MAX, is)));
+        }
+    }
+    for (channels, must) in IDLE_BYTES_MAX {
+        for idle in bench.idle.iter().filter(|idle| idle.server == KANDLE && idle.channels == channels) {
+            let is = idle.bytes_per_session.as_ref().ok().and_then(|bytes| Spread::of([*bytes]));
+            let what = format!("bytes per idle session, {} sessions × {channels}", idle.sessions);
+            verdicts.extend(is.map(|is| Verdict::most(what, must, is)));
+        }
+    }
+    verdicts
+}
+
+/// Whether a short check of a busy machine passes: everything came, and no ratio is far below its budget.
+pub(crate) fn is_checked(bench: &Bench) -> bool {
+    let mut is_checked = true;
+    for record in &bench.records {
+        match &record.trial {
+            Ok(trial) if trial.sample.is_valid() => {}
+            Ok(trial) => {
+                eprintln!("{} on {}: {:?}", record.server, record.shape, trial.sample);
+                is_checked = false;
+            }
+            Err(error) => {
+                eprintln!("{} on {}: {error}", record.server, record.shape);
+                is_checked = false;
+            }
+        }
+    }
+    for (name, must) in SHAPES.iter().zip(OF_RAW) {
+        let Some(is) = name.parse().ok().and_then(|shape| Spread::of(ratios(bench, KANDLE, &shape))) else { continue };
+        if is.median < must * CHECK {
+            eprintln!("{name}: {:.2} of raw, below {:.2}", is.median, must * CHECK);
+            is_checked = false;
+        }
+    }
+    is_checked
+}
+
+/// Deliveries a second of the open shapes: the rate for processor time, a quarter and half of what raw did on B10.
+pub(crate) fn rates(bench: &Bench) -> anyhow::Result<[f64; 3]> {
+    let raw =
+        Spread::of(bench.raw(&"B10".parse()?, |sample| sample.deliveries_per_s)).context("raw was not measured")?;
+    // Whole thousands, so that the name of a shape tells all of it.
+    let share = |of: f64| (raw.median * of / 1e3).round() * 1e3;
+    Ok([CPU_RATE, share(0.25), share(0.5)])
+}
+
+fn ratios(bench: &Bench, server: &str, shape: &Shape) -> Vec<f64> {
+    let trials = bench.trials(server, shape).into_iter();
+    trials.map(|(_, trial)| trial.ratio(|sample| sample.deliveries_per_s)).collect()
+}
+
+/// Ours against the best of these, round by round, each by its own ratio to raw.
+fn against(bench: &Bench, others: &[&'static str], shape: &str) -> Option<Spread> {
+    let shape = shape.parse().ok()?;
+    let rate = |sample: &crate::load::Sample| sample.deliveries_per_s;
+    let of = |other: &&'static str| Some((*other, Spread::of(ratios(bench, other, &shape))?.median));
+    let (best, _) = others.iter().filter_map(of).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let ours = bench.trials(KANDLE, &shape);
+    let pairs = bench.trials(best, &shape).into_iter().filter_map(|(round, other)| {
+        let (_, our) = ours.iter().find(|(at, _)| *at == round)?;
+        Some(our.ratio(rate) / other.ratio(rate))
+    });
+    Spread::of(pairs)
+}
