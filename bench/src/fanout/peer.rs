@@ -88,7 +88,13 @@ pub(crate) const SERVERS: &[Server] = &[
         "venv/bin/nats-server",
         &["-c", "{sources}/nats.conf"],
     ),
-    peer("ws", "Node `ws`, frame encoded once", Dialect::Plain, "ws/node", &["{sources}/ws.mjs", "{port}", "{peers}/ws"]),
+    peer(
+        "ws",
+        "Node `ws`, frame encoded once",
+        Dialect::Plain,
+        "ws/node",
+        &["{sources}/ws.mjs", "{port}", "{peers}/ws"],
+    ),
 ];
 
 impl Server {

@@ -3,14 +3,15 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
+use bytes::BytesMut;
 use engine::{
-    market::{Directory, IdRule, Instrument, Origin, Price, Quantity, Side, Symbol, Trade, Venue},
+    market::{Directory, IdRule, Instrument, Origin, Price, Quantity, Side, Symbol, Timestamp, Trade, Venue},
     message::Input,
     number::Scale,
 };
-use node::{Clock, ConfiguredKeys, Metrics, Node, NodeConfig, Parts, ShardSender};
+use node::{Clock, ConfiguredKeys, Io, Metrics, Node, NodeConfig, Parts, ShardSender};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
@@ -47,7 +48,8 @@ pub(crate) async fn serve(address: SocketAddr, publish: SocketAddr) -> anyhow::R
         missing,
     };
     // One core is measured. An event carries one trade, as with all others: a turn takes one input.
-    let config = NodeConfig { listen: address, workers: 1, shards: 1, turn_inputs_max: 1, ..NodeConfig::default() };
+    let config =
+        NodeConfig { listen: address, workers: 1, shards: 1, io: io(), turn_inputs_max: 1, ..NodeConfig::default() };
     let node = Node::start(config, parts)?;
     let listener = TcpListener::bind(publish).await?;
     loop {
@@ -56,25 +58,42 @@ pub(crate) async fn serve(address: SocketAddr, publish: SocketAddr) -> anyhow::R
     }
 }
 
-/// `<symbol> <id>` a line.
-async fn inlet(socket: TcpStream, shards: ShardSender, clock: Arc<Clock>) -> anyhow::Result<()> {
-    let mut lines = BufReader::with_capacity(64 * 1024, socket).lines();
-    while let Some(line) = lines.next_line().await? {
-        let (symbol, id) = line.split_once(' ').context("a line is <symbol> <id>")?;
-        let (id, now): (u64, _) = (id.parse()?, clock.now());
-        let trade = Trade {
-            symbol: Symbol(symbol.parse()?),
-            first_id: id,
-            id,
-            trades: 1,
-            ts_event: now,
-            ts_recv: now,
-            price: Price(6_812_300 + i64::try_from(id % 100)?),
-            quantity: Quantity(150_001),
-            side: Side::Buy,
-            origin: Origin::Live,
-        };
-        shards.send(Input::Trade(trade)).await?;
+/// How to send, as `KANDLE_IO` says.
+fn io() -> Io {
+    match std::env::var("KANDLE_IO").as_deref() {
+        Ok("epoll") => Io::Epoll,
+        Ok("uring") => Io::Uring,
+        _ => Io::Auto,
+    }
+}
+
+/// `<symbol> <id>` a line. What comes in one read is handed over together, as the trades of one venue message are.
+async fn inlet(mut socket: TcpStream, shards: ShardSender, clock: Arc<Clock>) -> anyhow::Result<()> {
+    let mut text = BytesMut::with_capacity(64 * 1024);
+    while socket.read_buf(&mut text).await? > 0 {
+        let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines = text.split_to(end);
+        let lines = std::str::from_utf8(&lines).context("a line is <symbol> <id>")?.lines();
+        let trades =
+            lines.map(|line| trade(line, clock.now()).map(Input::Trade)).collect::<anyhow::Result<Vec<_>>>()?;
+        shards.send_all(trades).await?;
     }
     Ok(())
+}
+
+fn trade(line: &str, now: Timestamp) -> anyhow::Result<Trade> {
+    let (symbol, id) = line.split_once(' ').context("a line is <symbol> <id>")?;
+    let id = id.parse()?;
+    Ok(Trade {
+        symbol: Symbol(symbol.parse()?),
+        first_id: id,
+        id,
+        trades: 1,
+        ts_event: now,
+        ts_recv: now,
+        price: Price(6_812_300 + i64::try_from(id % 100)?),
+        quantity: Quantity(150_001),
+        side: Side::Buy,
+        origin: Origin::Live,
+    })
 }
