@@ -155,6 +155,9 @@ impl Worker {
             }
             self.error(key, "channel_limit", message, Some(first), id);
         }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.subscriptions.shrink_to_fit();
+        }
         self.ask_wishes(key);
     }
 

@@ -54,6 +54,8 @@ pub struct NodeConfig {
     pub emit_ms: i64,
     /// Inputs that a shard takes in one turn at the most: states and trades of one turn share their events.
     pub turn_inputs_max: usize,
+    /// Turns of shards that may wait for a worker; what is beyond is read again from the shard's log.
+    pub worker_messages_max: usize,
     /// How workers send.
     pub io: Io,
     /// Whether workers and shards stay on one core each.
@@ -79,6 +81,7 @@ impl Default for NodeConfig {
             shards: (cores / 4).max(1),
             emit_ms: 0,
             turn_inputs_max: 8192,
+            worker_messages_max: 4096,
             io: Io::Auto,
             pin: false,
             limits: Limits::default(),

@@ -1,6 +1,6 @@
 //! What comes from the shards: frames to all followers, snapshots to one, holes to be read again.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use engine::{
@@ -10,7 +10,7 @@ use engine::{
 };
 
 use crate::{
-    table::{Fit, WAITING},
+    table::{Fit, Member},
     turn::{Item, ItemKind},
     worker::{Reread, Worker, key_of},
 };
@@ -55,76 +55,83 @@ impl Worker {
             self.tell_shard(Input::Unsubscribe { worker, channel, form });
             return;
         }
+        match entry.advance(frame) {
+            Fit::Next => {}
+            Fit::Known => return,
+            Fit::Hole => return self.on_dropped(frame.channel, frame.form, frame.seq),
+        }
         let directory = &self.context.directory;
         let item = self.sending.turn.add(Item::frame(frame.clone()));
         let mut count = 0;
-        let mut has_hole = false;
-        for member in &mut entry.members {
-            match member.advance(frame) {
-                Fit::Next => {}
-                Fit::Known => continue,
-                Fit::Hole => {
-                    has_hole = true;
-                    continue;
-                }
-            }
-            let Some(session) = self.sessions.get_mut(member.key as usize) else { continue };
+        for member in entry.members.iter().filter(|member| !member.is_waiting()) {
+            let key = member.key();
+            let Some(session) = self.sessions.get_mut(key as usize) else { continue };
             count += 1;
             if !session.paced.is_empty() {
-                match session.send_paced(member.key, frame, self.now, &mut self.sending, directory) {
+                match session.send_paced(key, frame, self.now, &mut self.sending, directory) {
                     Ok(Some(due)) => self.timers.push(Reverse((due, session.id, frame.channel.0))),
                     Ok(None) => {}
-                    Err(_) => session.send(member.key, item, &mut self.sending, directory),
+                    Err(_) => session.send(key, item, &mut self.sending, directory),
                 }
                 continue;
             }
-            session.send(member.key, item, &mut self.sending, directory);
+            session.send(key, item, &mut self.sending, directory);
         }
         self.context.metrics.deliveries.inc_by(count);
-        if has_hole {
-            self.on_dropped(frame.channel, frame.form, frame.seq);
-        }
     }
 
-    /// Frames up to `last` never came: those who are behind read the channel again, one answer for all at one position.
+    /// Frames up to `last` never came: those who were in step read the channel again, with one answer for all.
     pub(crate) fn on_dropped(&mut self, channel: ChannelId, form: Form, last: u64) {
-        let number = self.number;
+        let worker = self.number;
         let Some(entry) = self.table.entry(channel, form) else { return };
-        let epoch = entry.epoch;
-        let mut behind = Vec::new();
-        for member in &mut entry.members {
-            if member.seq < last
-                && let Some(session) = self.sessions.get(member.key as usize)
-            {
-                behind.push((member.seq, session.id));
-                member.seq = WAITING;
-            }
+        let since = Some(Position { epoch: entry.epoch, seq: entry.seq });
+        let behind = entry.fall_behind(last).into_iter();
+        let sessions: Vec<_> = behind.filter_map(|key| self.sessions.get(key as usize)).map(|known| known.id).collect();
+        if sessions.is_empty() {
+            return;
         }
-        behind.sort_unstable();
-        for group in behind.chunk_by(|a, b| a.0 == b.0) {
-            let Some((seq, _)) = group.first() else { continue };
-            self.generation += 1;
-            let tag = REREAD | self.generation;
-            self.rereads.insert(tag, Reread { sessions: group.iter().map(|(_, id)| *id).collect() });
-            let since = Some(Position { epoch, seq: *seq });
-            let wish = Subscribe { worker: number, session: tag, channel, form, since, snapshot: 200, join: false };
-            self.tell_shard(Input::Subscribe(wish));
-        }
+        self.generation += 1;
+        let session = REREAD | self.generation;
+        self.rereads.insert(session, Reread { sessions });
+        self.tell_shard(Input::Subscribe(Subscribe {
+            worker,
+            session,
+            channel,
+            form,
+            since,
+            snapshot: 200,
+            join: false,
+        }));
     }
 
     /// An answer: these sessions follow the channel from `seq` on.
     fn on_snapshot(&mut self, ids: &[SessionId], channel: ChannelId, form: Form, seq: u64, bytes: Bytes) {
         let item = self.sending.turn.add(Item { bytes, kind: ItemKind::Snapshot { channel, seq } });
         let directory = Arc::clone(&self.context.directory);
+        let mut places = Vec::with_capacity(ids.len());
         for id in ids {
             let key = key_of(*id);
             let Some(session) = self.sessions.get_mut(key).filter(|session| session.id == *id) else { continue };
-            let Some(place) = session.find(channel) else { continue };
-            let at = session.subscriptions.get(place).map_or(0, |entry| entry.at);
+            let Some(subscription) = session.find(channel).and_then(|place| session.subscriptions.get(place)) else {
+                continue;
+            };
+            places.push(subscription.at);
             session.on_snapshot(channel, seq);
             session.send(key as u32, item, &mut self.sending, &directory);
-            if let Some(member) = self.table.member(channel, form, at) {
-                member.seq = seq;
+        }
+        self.each_member(channel, form, &places, Member::wait);
+        // Whoever is in step but not as far as this answer has missed something.
+        self.on_dropped(channel, form, seq);
+        if let Some(entry) = self.table.entry(channel, form).filter(|_| !places.is_empty()) {
+            entry.seq = seq;
+        }
+        self.each_member(channel, form, &places, Member::step);
+    }
+
+    fn each_member(&mut self, channel: ChannelId, form: Form, places: &[u32], change: fn(&mut Member)) {
+        for place in places {
+            if let Some(member) = self.table.member(channel, form, *place) {
+                change(member);
             }
         }
     }
@@ -134,7 +141,10 @@ impl Worker {
         let room = self.context.config.limits.outbox_bytes / 4;
         let Some(session) = self.sessions.get_mut(key) else { return };
         while session.in_flight < IN_FLIGHT_MAX && session.outbox.as_ref().is_none_or(|outbox| outbox.bytes() <= room) {
-            let Some(wish) = session.wishes.pop_front() else { return };
+            let Some(wish) = session.wishes.pop_front() else {
+                session.wishes = VecDeque::new();
+                return;
+            };
             session.in_flight += 1;
             self.deferred.push_back(Input::Subscribe(wish));
         }

@@ -16,8 +16,8 @@ use crate::{
 /// Bytes gathered before they are sent: small enough to stay in a core's cache.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// How long a closed session may take to read its close frame and answer.
-const LINGER: i64 = 2_000_000_000;
+/// How long a closed session may take to read its close frame and answer; a slow one has to make room for it first.
+const LINGER: i64 = 5_000_000_000;
 /// Reads of one session before others have their turn.
 const READS_MAX: usize = 4;
 

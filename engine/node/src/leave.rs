@@ -2,7 +2,7 @@
 
 use engine::{channel::ChannelId, frame::Form, message::Input};
 
-use crate::{table::WAITING, worker::Worker};
+use crate::worker::Worker;
 
 impl Worker {
     /// Ends all of a session's subscriptions.
@@ -56,6 +56,7 @@ impl Worker {
     pub(crate) fn position(&mut self, key: usize, channel: ChannelId, form: Form) -> Option<u64> {
         let session = self.sessions.get(key)?;
         let at = session.subscriptions.get(session.find(channel)?)?.at;
-        self.table.member(channel, form, at).map(|member| member.seq).filter(|seq| *seq != WAITING)
+        let entry = self.table.entry(channel, form)?;
+        entry.members.get(at as usize).filter(|member| !member.is_waiting()).map(|_| entry.seq)
     }
 }

@@ -11,9 +11,6 @@ use mio::Waker;
 
 use crate::session::NewSession;
 
-/// Messages that may wait for a worker.
-const QUEUE_MAX: usize = 4096;
-
 /// What a worker is told.
 pub(crate) enum WorkerMessage {
     /// A shard's turn.
@@ -38,9 +35,9 @@ pub(crate) struct WorkerLink {
 }
 
 impl WorkerLink {
-    /// A link and its worker's end.
-    pub(crate) fn new(waker: Waker) -> (Self, Receiver<WorkerMessage>) {
-        let (queue, inbox) = bounded(QUEUE_MAX);
+    /// A link and its worker's end, for which so many messages may wait.
+    pub(crate) fn new(waker: Waker, messages_max: usize) -> (Self, Receiver<WorkerMessage>) {
+        let (queue, inbox) = bounded(messages_max.max(1));
         let link = Self { queue, waker: Arc::new(waker), signalled: Arc::default(), sessions: Arc::default() };
         (link, inbox)
     }

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn before_a_full_worker_frames_are_dropped_and_told_but_answers_are_kept() {
         let poll = Poll::new().unwrap();
-        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), Token(0)).unwrap(), 4096);
         let (mut outlet, metrics) = (Outlet::new(link), Metrics::new());
         let (channel, form, class, bytes) = (ChannelId(3), Form::Text, Class::Event, Bytes::new());
         let frame = |seq| {

@@ -102,7 +102,7 @@ impl Worker {
         core: Option<core_affinity::CoreId>,
     ) -> io::Result<(WorkerLink, JoinHandle<()>)> {
         let poll = Poll::new()?;
-        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), WAKE)?);
+        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), WAKE)?, context.config.worker_messages_max);
         let table = Table::new(ChannelId::count(&context.directory));
         let worker = Self {
             number,

@@ -40,7 +40,10 @@ impl Account {
         let Some(channel) = op["channel"].as_str() else { return };
         let last = self.last.entry(channel.to_owned()).or_default();
         match op["op"].as_str().unwrap() {
-            "snapshot" => *last = op["seq"].as_u64().unwrap(),
+            "snapshot" => {
+                *last = op["seq"].as_u64().unwrap();
+                self.see(op["data"].as_array().unwrap().last());
+            }
             "gap" => {
                 let lost = op["lost"].as_u64().unwrap();
                 *last += lost;
@@ -51,11 +54,18 @@ impl Account {
                 assert_eq!(seq, *last + 1 + skipped, "{op}");
                 *last = seq;
                 self.skipped += skipped;
-                let id = op["data"]["last_id"].as_u64().or_else(|| op["data"].as_array()?.last()?["id"].as_u64());
-                self.newest = self.newest.max(id.unwrap());
+                self.see(op["data"].as_array().map_or(Some(&op["data"]), |trades| trades.last()));
             }
             _ => {}
         }
+    }
+}
+
+impl Account {
+    /// The newest trade of a candle, or a trade.
+    fn see(&mut self, data: Option<&Value>) {
+        let id = data.and_then(|data| data["last_id"].as_u64().or_else(|| data["id"].as_u64()));
+        self.newest = self.newest.max(id.unwrap_or(0));
     }
 }
 
@@ -86,75 +96,106 @@ async fn read(client: &mut Client, account: &mut Account, done: impl Fn(&Account
     None
 }
 
-async fn check(io: Io) {
+fn stage(io: Io, write_deadline_ms: i64) -> Stage {
     let limits = Limits { outbox_bytes: 64 * 1024, ..Limits::default() };
-    let config = NodeConfig {
-        workers: 1,
-        shards: 1,
-        io,
-        limits,
-        turn_inputs_max: 1,
-        send_buffer_bytes: 4096,
-        write_deadline_ms: 6000,
-        ..NodeConfig::default()
-    };
-    let stage = Stage::start_with(config, 100);
-    let address = stage.node.local_addr();
-    let subscribed = |account: &Account| account.last.len() == 2;
-    let mut healthy = Vec::new();
+    let (workers, shards, turn_inputs_max, send_buffer_bytes) = (1, 1, 1, 4096);
+    let usual = NodeConfig::default();
+    let config =
+        NodeConfig { workers, shards, io, limits, turn_inputs_max, send_buffer_bytes, write_deadline_ms, ..usual };
+    Stage::start_with(config, 100)
+}
+
+/// A client that has its snapshots.
+async fn follower(stage: &Stage, is_small: bool) -> (Client, Account) {
+    let (mut client, mut account) = (connect(stage.node.local_addr(), is_small).await, Account::default());
+    assert_eq!(read(&mut client, &mut account, |account| account.last.len() == 2).await, None);
+    (client, account)
+}
+
+/// Clients that read all the time, and trades as fast as they can read them on a busy machine.
+async fn publish(stage: &Stage, count: u64) {
     let progress: Arc<[AtomicU64]> = (0..HEALTHY).map(|_| AtomicU64::new(0)).collect();
+    let mut healthy = Vec::new();
     for index in 0..HEALTHY {
-        let (mut client, mut account) = (connect(address, false).await, Account::default());
-        read(&mut client, &mut account, subscribed).await;
-        let progress = Arc::clone(&progress);
+        let ((mut client, mut account), progress) = (follower(stage, false).await, Arc::clone(&progress));
         healthy.push(tokio::spawn(async move {
             let done = |account: &Account| {
                 progress[index].store(account.newest, Ordering::Relaxed);
-                account.newest == 2 * TRADES
+                account.newest == count
             };
-            read(&mut client, &mut account, done).await;
+            assert_eq!(read(&mut client, &mut account, done).await, None);
             account
         }));
     }
-    // As fast as the healthy ones can read on a busy machine.
-    let publish = async |ids: std::ops::RangeInclusive<u64>| {
-        for id in ids {
-            stage.trade(id).await;
-            while progress.iter().any(|newest| newest.load(Ordering::Relaxed) + 50 < id) {
-                tokio::task::yield_now().await;
-            }
+    for id in 1..=count {
+        stage.trade(id).await;
+        while progress.iter().any(|newest| newest.load(Ordering::Relaxed) + 50 < id) {
+            tokio::task::yield_now().await;
         }
-    };
-    let (mut slow, mut account) = (connect(address, true).await, Account::default());
-    read(&mut slow, &mut account, subscribed).await;
+    }
+    for task in healthy {
+        let account = task.await.unwrap();
+        assert_eq!((account.last["trades.C0"], account.lost), (count, 0), "others lose nothing");
+    }
+}
 
-    // It reads nothing, then all: every number that is missing was told of.
-    publish(1..=TRADES).await;
+async fn a_slow_client_is_conflated_and_told(io: Io) {
+    let stage = stage(io, 600_000);
+    let (mut slow, mut account) = follower(&stage, true).await;
+    publish(&stage, TRADES).await;
     assert_eq!(read(&mut slow, &mut account, |account| account.newest == TRADES).await, None);
     assert!(account.skipped > 0, "open candles are conflated");
     assert!(account.lost > 0, "beyond the bound trades are lost, and counted");
-    assert_eq!(account.last["trades.C0"], TRADES);
+    assert_eq!(account.last["trades.C0"], TRADES, "every number that is missing was told of");
+    stage.end().await;
+}
 
-    // It reads nothing again, and for too long.
-    publish(TRADES + 1..=2 * TRADES).await;
-    for task in healthy {
-        let account = task.await.unwrap();
-        assert_eq!(account.last["trades.C0"], 2 * TRADES);
-        assert_eq!(account.lost, 0, "others lose nothing");
-    }
-    while stage.metrics.slow_closes.get() == 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(read(&mut slow, &mut account, |_| false).await, Some(4408));
+async fn a_stuck_client_is_closed(io: Io) {
+    let stage = stage(io, 1000);
+    let (mut stuck, mut account) = follower(&stage, true).await;
+    let metrics = Arc::clone(&stage.metrics);
+    let reads_late = tokio::spawn(async move {
+        while metrics.slow_closes.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        read(&mut stuck, &mut account, |_| false).await
+    });
+    publish(&stage, TRADES).await;
+    assert_eq!(reads_late.await.unwrap(), Some(4408));
     stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_client_is_conflated_told_and_closed_and_nobody_else_notices() {
-    check(Io::Epoll).await;
+async fn a_client_that_reads_late_is_told_of_each_event_that_it_missed() {
+    a_slow_client_is_conflated_and_told(Io::Epoll).await;
+    a_slow_client_is_conflated_and_told(Io::Auto).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_the_same_through_a_ring() {
-    check(Io::Auto).await;
+async fn a_client_that_does_not_read_is_closed_with_4408() {
+    a_stuck_client_is_closed(Io::Epoll).await;
+    a_stuck_client_is_closed(Io::Auto).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_a_busy_worker_never_got_are_read_again() {
+    const FLOOD: u64 = 2_000;
+    let config =
+        NodeConfig { workers: 1, shards: 1, turn_inputs_max: 1, worker_messages_max: 4, ..NodeConfig::default() };
+    let stage = Stage::start_with(config, 100);
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let (mut client, mut account) = follower(&stage, false).await;
+        clients.push(tokio::spawn(async move {
+            let closed = read(&mut client, &mut account, |account| account.newest == FLOOD).await;
+            (account, closed)
+        }));
+    }
+    stage.node.sender().send_all((1..=FLOOD).map(|id| stage.input(id))).await.unwrap();
+    for client in clients {
+        let (account, closed) = client.await.unwrap();
+        assert_eq!((account.newest, closed), (FLOOD, None));
+    }
+    assert!(stage.metrics.frames_dropped.get() > 0, "the worker's queue never overflowed");
+    stage.end().await;
 }

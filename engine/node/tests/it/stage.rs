@@ -100,8 +100,13 @@ impl Stage {
     }
 
     pub async fn trade(&self, id: u64) {
+        self.node.sender().send(self.input(id)).await.unwrap();
+    }
+
+    /// A trade of `C0`, happening now.
+    pub fn input(&self, id: u64) -> Input {
         let now = self.clock.now();
-        let trade = Trade {
+        Input::Trade(Trade {
             symbol: Symbol(0),
             first_id: id,
             id,
@@ -112,8 +117,7 @@ impl Stage {
             quantity: Quantity(150),
             side: Side::Buy,
             origin: Origin::Live,
-        };
-        self.node.sender().send(Input::Trade(trade)).await.unwrap();
+        })
     }
 
     pub async fn end(self) {
