@@ -41,8 +41,8 @@ impl Wire {
 
 /// A place between frames that is between messages as well.
 #[derive(Clone, Copy)]
-struct Cut {
-    /// How many bytes lie before it.
+pub(crate) struct Cut {
+    /// How many bytes of the group lie before it.
     end: usize,
     /// How many messages of the path.
     messages: usize,
@@ -53,14 +53,13 @@ struct Cut {
 pub(crate) struct Framer {
     /// The array under way, without its end.
     array: Vec<u8>,
-    /// Of what was gathered last; none for plain frames.
-    cuts: Vec<Cut>,
 }
 
 impl Framer {
-    /// Appends the messages of a path to `out` as sessions of that kind want them.
-    pub(crate) fn gather(&mut self, wire: Wire, path: &[u32], turn: &Turn, out: &mut Vec<u8>) {
-        self.cuts.clear();
+    /// Appends the messages of a path to `out` as sessions of that kind want them, and where these bytes may be cut to
+    /// `cuts`, which plain frames do without.
+    pub(crate) fn gather(&mut self, wire: Wire, path: &[u32], turn: &Turn, out: &mut Vec<u8>, cuts: &mut Vec<Cut>) {
+        let from = out.len();
         let items = path.iter().filter_map(|number| turn.item(*number));
         if wire.is_plain() {
             items.for_each(|item| out.extend_from_slice(&item.bytes));
@@ -72,32 +71,14 @@ impl Framer {
             while let Some(frame) = OwnFrame::split(&mut rest) {
                 self.make_room(frame, out);
                 if is_first && self.array.is_empty() {
-                    self.cuts.push(Cut { end: out.len(), messages });
+                    cuts.push(Cut { end: out.len() - from, messages });
                 }
                 is_first = false;
                 self.put(frame, out);
             }
         }
         self.close_array(out);
-        self.cuts.push(Cut { end: out.len(), messages: path.len() });
-    }
-
-    /// Where the frames end that `count` bytes of what was gathered last begin: how many bytes and how many messages of the
-    /// path come before. The rest of such a frame must follow as it is, later messages may change.
-    pub(crate) fn cut(&self, wire: Wire, path: &[u32], turn: &Turn, count: usize) -> (usize, usize) {
-        let (mut end, mut messages) = (0, 0);
-        if wire.is_plain() {
-            let mut sizes = path.iter().filter_map(|number| turn.item(*number)).map(|item| item.bytes.len());
-            while end < count
-                && let Some(size) = sizes.next()
-            {
-                end += size;
-                messages += 1;
-            }
-        } else if let Some(cut) = self.cuts.iter().find(|cut| cut.end >= count) {
-            (end, messages) = (cut.end, cut.messages);
-        }
-        (end, messages)
+        cuts.push(Cut { end: out.len() - from, messages: path.len() });
     }
 
     /// Puts the plain frames of `out` from `start` on into frames of that kind.
@@ -139,6 +120,23 @@ impl Framer {
         self.array.clear();
         self.array.shrink_to(ARRAY_BYTES_MAX);
     }
+}
+
+/// Where the frames end that the first `count` bytes of a gathered path begin: how many bytes and how many messages come
+/// before. The rest of such a frame must follow as it is, later messages may change.
+pub(crate) fn cut(wire: Wire, path: &[u32], turn: &Turn, cuts: &[Cut], count: usize) -> (usize, usize) {
+    if !wire.is_plain() {
+        return cuts.iter().find(|cut| cut.end >= count).map_or((count, path.len()), |cut| (cut.end, cut.messages));
+    }
+    let (mut end, mut messages) = (0, 0);
+    let mut sizes = path.iter().filter_map(|number| turn.item(*number)).map(|item| item.bytes.len());
+    while end < count
+        && let Some(size) = sizes.next()
+    {
+        end += size;
+        messages += 1;
+    }
+    (end, messages)
 }
 
 /// A frame of ours: whole, not masked, not fragmented.

@@ -47,7 +47,7 @@ fn turn(messages: &[&str]) -> (Turn, Vec<u32>) {
 fn gather(wire: Wire, messages: &[&str]) -> Vec<u8> {
     let (turn, path) = turn(messages);
     let mut out = Vec::new();
-    Framer::default().gather(wire, &path, &turn, &mut out);
+    Framer::default().gather(wire, &path, &turn, &mut out, &mut Vec::new());
     out
 }
 
@@ -85,12 +85,12 @@ fn cut_at_any_byte_the_rest_follows_whole_and_nothing_twice() {
     for messages in [vec!["1|2", "3|p", "p", "4", "5|6", "7"], vec!["1", &joined, "7", "p", "8"]] {
         let (turn, path) = turn(&messages);
         for wire in (0..Wire::COUNT).map(Wire::of_root) {
-            let (mut framer, mut gathered) = (Framer::default(), Vec::new());
-            framer.gather(wire, &path, &turn, &mut gathered);
+            let (mut framer, mut gathered, mut cuts) = (Framer::default(), Vec::new(), Vec::new());
+            framer.gather(wire, &path, &turn, &mut gathered, &mut cuts);
             let want = ops(&gathered);
             let step = if gathered.len() > 1000 { 97 } else { 1 };
             for count in (0..gathered.len()).step_by(step) {
-                let (end, taken) = framer.cut(wire, &path, &turn, count);
+                let (end, taken) = cut(wire, &path, &turn, &cuts, count);
                 assert!((count..=gathered.len()).contains(&end) && (count > 0 || taken == 0));
                 let mut outbox = Outbox::new(&gathered[count..end], 1 << 20, 0);
                 path[taken..].iter().for_each(|item| outbox.push(turn.item(*item).unwrap(), &directory));

@@ -159,7 +159,7 @@ async fn check_stalled<S: AsyncRead + AsyncWrite + Unpin>(stage: &Stage, client:
 }
 
 fn small_buffers() -> NodeConfig {
-    NodeConfig { send_buffer_bytes: 4096, ..NodeConfig::default() }
+    NodeConfig { workers: 1, shards: 2, send_buffer_bytes: 4096, ..NodeConfig::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
