@@ -42,6 +42,8 @@ pub struct Config {
     pub emit_ms: i64,
     /// Bounds.
     pub limits: Limits,
+    /// Whether messages are compressed for clients that offer it.
+    pub deflate: bool,
     /// The six venues, in the order of [`Venue::LIVE`].
     pub venues: Vec<VenueConfig>,
     /// What is served, by alias.
@@ -208,6 +210,7 @@ impl Config {
                 write_deadline_ms: limits.write_deadline_ms.map_or(usual.write_deadline_ms, |n| n.0),
                 connections: limits.connections.map_or(usual.connections, |n| n.size()),
             },
+            deflate: file.stream.deflate.unwrap_or(true),
             venues: venues(&file),
             symbols: symbols(&file),
             keys: file

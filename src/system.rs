@@ -98,6 +98,7 @@ fn node_config(config: &Config) -> NodeConfig {
             outbox_bytes: config.limits.outbox_bytes,
             connections: config.limits.connections,
         },
+        deflate: config.deflate,
         ..usual
     }
 }

@@ -60,6 +60,15 @@ fn a_dropped_python_client_resumes_without_a_hole() {
 }
 
 #[test]
+fn compressed_and_batched_clients_read_the_same_events() {
+    let Some(python) = python() else { return };
+    let kandle = Kandle::demo();
+    let (ok, output) = kandle.client(&python, &[&script("wire.py")], 60);
+    assert!(ok && output.contains("the same in each form"), "{output}");
+    print!("{output}");
+}
+
+#[test]
 fn refusals_have_the_documented_codes() {
     let Some(python) = python() else { return };
     let kandle = Kandle::serve(QUIET);

@@ -73,7 +73,7 @@ impl Worker {
             let Some((node, _)) = group.first().filter(|(node, _)| !is_root(*node)) else { continue };
             let (from, cuts) = (batch.bytes.len(), batch.cuts.len());
             let wire = self.sending.turn.path(*node, &mut path);
-            self.framer.gather(wire, &path, &self.sending.turn, &mut batch.bytes, &mut batch.cuts);
+            self.framer.gather(wire, &path, &mut self.sending.turn, &mut batch.bytes, &mut batch.cuts);
             let to = batch.bytes.len();
             batch.writes.extend(group.iter().map(|(node, key)| Write { key: *key, node: *node, from, to, cuts }));
             if batch.is_full() {

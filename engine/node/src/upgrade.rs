@@ -13,6 +13,7 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::{
     auth::{ConnectionCounts, ConnectionPermit, TOKEN_BYTES_MAX},
+    deflate,
     link::{WorkerLink, WorkerMessage},
     session::NewSession,
     wire::Wire,
@@ -40,6 +41,8 @@ struct Admission {
     connections: u32,
     form: Form,
     wire: Wire,
+    /// What the answer says of extensions.
+    extension: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +60,11 @@ impl Gate {
         let admission = self.admit(request);
         match fastwebsockets::upgrade::upgrade(request) {
             Ok((answer, upgrade)) => {
-                let answer = answer.map(|_| Full::default());
+                let mut answer = answer.map(|_| Full::default());
+                if let Some(extension) = admission.as_ref().ok().and_then(|admission| admission.extension) {
+                    let value = HeaderValue::from_static(extension);
+                    answer.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+                }
                 (answer, Some(Pending { upgrade, admission }))
             }
             Err(_) => (not_an_upgrade("Sec-WebSocket-Key and Sec-WebSocket-Version: 13 are needed"), None),
@@ -78,8 +85,11 @@ impl Gate {
         let permit =
             permit.ok_or(Refusal { code: 4429, reason: "too many connections on this key; close one first" })?;
         let form = if parameter(query, "numbers") == Some("string") { Form::Text } else { Form::Number };
-        let wire = Wire { is_batch: parameter(query, "batch") == Some("1") };
-        Ok(Admission { permit, connections: grant.connections, form, wire })
+        let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter();
+        let offers = offers.filter(|_| self.context.config.deflate).filter_map(|value| value.to_str().ok());
+        let extension = deflate::negotiate(offers);
+        let wire = Wire { is_batch: parameter(query, "batch") == Some("1"), is_deflate: extension.is_some() };
+        Ok(Admission { permit, connections: grant.connections, form, wire, extension })
     }
 
     /// Takes the socket after the handshake: to a worker, or to its close frame.
@@ -114,7 +124,7 @@ impl Gate {
             tracing::debug!(%error, "cannot set socket options");
         }
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.sessions()) else { return };
-        let Admission { permit, connections, form, wire } = admission;
+        let Admission { permit, connections, form, wire, .. } = admission;
         worker.on_opened();
         let new = Box::new(NewSession { socket, early, form, wire, connections, permit, slot });
         if worker.try_send(WorkerMessage::Connect(new)).is_err() {

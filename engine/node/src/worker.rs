@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     codec::Decoder,
     config::{Io, NodeConfig},
+    deflate::Inflater,
     flush::Batch,
     link::{WorkerLink, WorkerMessage},
     metrics::Metrics,
@@ -71,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) table: Table,
     pub(crate) sending: Sending,
     pub(crate) framer: Framer,
+    pub(crate) inflater: Inflater,
     /// Inputs that a full shard did not take yet.
     pub(crate) deferred: VecDeque<Input>,
     /// States that wait for their pace: when, whose, of which channel.
@@ -114,6 +116,7 @@ impl Worker {
             table,
             sending: Sending { turn: Turn::new(), dirty: Vec::new() },
             framer: Framer::default(),
+            inflater: Inflater::default(),
             deferred: VecDeque::new(),
             timers: BinaryHeap::new(),
             rereads: HashMap::new(),

@@ -1,6 +1,9 @@
 //! What a client may choose on connecting, read byte by byte.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use node::NodeConfig;
 use serde_json::{Value, json};
@@ -19,24 +22,31 @@ const TRADES: u64 = 4000;
 struct Raw<S> {
     io: S,
     is_batch: bool,
+    /// What the server answered to the offer of compression.
+    extension: Option<String>,
     ops: Vec<Value>,
 }
 
 impl Raw<TcpStream> {
     /// With the smallest receive buffer that the kernel gives.
     async fn connect(stage: &Stage, query: &str) -> Self {
+        Self::offering(stage, query, None).await
+    }
+
+    async fn offering(stage: &Stage, query: &str, offer: Option<&str>) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let io = socket.connect(stage.node.local_addr()).await.unwrap();
-        Self::handshake(io, query).await
+        Self::handshake(io, query, offer).await
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
-    async fn handshake(mut io: S, query: &str) -> Self {
+    async fn handshake(mut io: S, query: &str, offer: Option<&str>) -> Self {
+        let offer = offer.map_or(String::new(), |offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
         let request = format!(
             "GET /v1/ws?api_key=kai-test{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
         );
         io.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -45,7 +55,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         }
         let head = String::from_utf8(head).unwrap();
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Self { io, is_batch: query.contains("batch=1"), ops: Vec::new() }
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        let extension = lines.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-extensions"));
+        let extension = extension.map(|(_, value)| value.to_owned());
+        Self { io, is_batch: query.contains("batch=1"), extension, ops: Vec::new() }
     }
 
     /// Sends a frame with a mask of zeros, which leaves the bytes as they are.
@@ -91,8 +104,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
                 assert_ne!(first & 0x0f, 8, "closed: {payload:?}");
                 continue;
             }
-            assert_eq!(first, 0x81);
-            self.ops = match serde_json::from_slice(&payload).unwrap() {
+            let text = match first {
+                0xc1 if self.extension.is_some() => unpacked(&payload),
+                _ => payload,
+            };
+            assert_eq!(first & !0x40, 0x81);
+            self.ops = match serde_json::from_slice(&text).unwrap() {
                 Value::Array(ops) if self.is_batch && !ops.is_empty() => ops,
                 op @ Value::Object(_) if !self.is_batch => vec![op],
                 other => panic!("not of the form that was chosen: {other}"),
@@ -125,6 +142,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         assert_eq!(first, 0x88);
         u16::from_be_bytes([payload[0], payload[1]])
     }
+}
+
+/// The text of a compressed message; each stands alone.
+fn unpacked(payload: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let ended = [payload, &[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff]].concat();
+    flate2::read::DeflateDecoder::new(&ended[..]).read_to_end(&mut text).unwrap();
+    text
+}
+
+/// A compressed message as clients make it.
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut stream = flate2::Compress::new(flate2::Compression::default(), false);
+    let mut out = Vec::with_capacity(text.len() + 1024);
+    stream.compress_vec(text, &mut out, flate2::FlushCompress::Sync).unwrap();
+    out.truncate(out.len() - 4);
+    out
 }
 
 /// Reads nothing while trades come in, then everything: each trade is there once and in order.
@@ -200,10 +234,70 @@ async fn a_batch_client_reads_only_arrays_of_the_same_ops() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_client_that_stops_reading_goes_on_without_damage() {
-    let stage = Stage::start_with(small_buffers(), 2);
-    check_stalled(&stage, &mut Raw::connect(&stage, "").await).await;
+    for query in ["", "&batch=1"] {
+        let stage = Stage::start_with(small_buffers(), 2);
+        check_stalled(&stage, &mut Raw::connect(&stage, query).await).await;
+        stage.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressing_client_reads_the_same_and_is_understood() {
+    let stage = Stage::start();
+    let offer = "permessage-deflate; server_max_window_bits=10, permessage-deflate; client_max_window_bits";
+    let mut client = Raw::offering(&stage, "", Some(offer)).await;
+    let terms = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=12";
+    assert_eq!(client.extension.as_deref(), Some(terms));
+    let mut plain = Raw::connect(&stage, "").await;
+    assert_eq!(plain.extension, None);
+    client.hear("welcome").await;
+    let op = json!({"op": "subscribe", "channels": ["trades.C0", "market.C0.1m"], "id": 5, "unknown": "x".repeat(300)});
+    client.send(0xc1, &packed(op.to_string().as_bytes())).await;
+    assert_eq!(client.hear("subscribed").await["id"], op["id"]);
+    plain.say(op).await;
+    for client in [&mut client, &mut plain] {
+        client.hear("snapshot").await;
+        client.hear("snapshot").await;
+    }
+    for id in 1..=20 {
+        stage.trade(id).await;
+        let (one, other) = (client.hear("event").await, plain.hear("event").await);
+        assert_eq!(one, other);
+    }
+    // A message that is not compressed is read as well.
+    client.say(json!({"op": "ping", "id": 1})).await;
+    assert_eq!(client.hear("pong").await["id"], 1);
     stage.end().await;
-    let stage = Stage::start_with(small_buffers(), 2);
-    check_stalled(&stage, &mut Raw::connect(&stage, "&batch=1").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compressed_clients_that_stop_reading_go_on_without_damage() {
+    for query in ["", "&batch=1"] {
+        let stage = Stage::start_with(small_buffers(), 2);
+        let mut client = Raw::offering(&stage, query, Some("permessage-deflate")).await;
+        check_stalled(&stage, &mut client).await;
+        stage.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compression_that_means_harm_closes_the_connection() {
+    let stage = Stage::start();
+    let bomb = packed(&vec![b' '; 5_000_000]);
+    for (first, payload, code) in
+        [(0xc1, &bomb[..], 1009), (0xc1, &[0xff; 50], 1007), (0xc9, b"x", 1002), (0xe1, b"x", 1002), (0xc0, b"x", 1002)]
+    {
+        let mut client = Raw::offering(&stage, "", Some("permessage-deflate")).await;
+        client.send(first, payload).await;
+        assert_eq!(client.close_code().await, code, "{first:x}");
+    }
+    // Nobody agreed on it.
+    let mut client = Raw::offering(&stage, "", Some("permessage-deflate; nonsense=1")).await;
+    assert_eq!(client.extension, None);
+    client.send(0xc1, &packed(b"{}")).await;
+    assert_eq!(client.close_code().await, 1002);
+    stage.end().await;
+    let stage = Stage::start_with(NodeConfig { deflate: false, ..NodeConfig::default() }, 2);
+    assert_eq!(Raw::offering(&stage, "", Some("permessage-deflate")).await.extension, None);
     stage.end().await;
 }
