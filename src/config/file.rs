@@ -1,6 +1,6 @@
 //! The configuration as its text has it: every name optional, every value checked while it is read.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use engine::market::Venue;
 use node::Io;
@@ -22,6 +22,8 @@ pub(super) struct File {
     pub(super) limits: LimitsFile,
     #[serde(default)]
     pub(super) stream: StreamFile,
+    #[serde(default)]
+    pub(super) tls: TlsFile,
     #[serde(default)]
     pub(super) venues: BTreeMap<VenueName, VenueFile>,
     pub(super) symbols: Option<BTreeMap<Alias, Source>>,
@@ -48,6 +50,14 @@ pub(super) struct LimitsFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamFile {
     pub(super) deflate: Option<bool>,
+}
+
+/// `[tls]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFile {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 /// `[venues.NAME]`.
@@ -223,6 +233,8 @@ impl File {
         limits.write_deadline_ms = new.write_deadline_ms.or(limits.write_deadline_ms);
         limits.connections = new.connections.or(limits.connections);
         self.stream.deflate = over.stream.deflate.or(self.stream.deflate);
+        self.tls.cert = over.tls.cert.or(self.tls.cert.take());
+        self.tls.key = over.tls.key.or(self.tls.key.take());
         for (name, new) in over.venues {
             let venue = self.venues.entry(name).or_default();
             venue.enabled = new.enabled.or(venue.enabled);

@@ -29,7 +29,7 @@ fn same(left: &Config, right: &Config) {
     assert_eq!(left.listen, right.listen);
     assert_eq!((left.workers, left.shards), (right.workers, right.shards));
     assert_eq!(left.limits, right.limits);
-    assert_eq!(left.deflate, right.deflate);
+    assert_eq!((left.deflate, &left.tls), (right.deflate, &right.tls));
     assert_eq!(left.venues, right.venues);
     let sorted = |config: &Config| {
         let mut symbols = config.symbols.clone();
@@ -133,4 +133,16 @@ fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(&path), none()).map(|_| ()).unwrap_err().to_string();
     fs::remove_file(&path).unwrap();
     assert!(error.contains("kandle-config-") && error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    let var = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let (cert, key) = (var("KANDLE_TLS__CERT", "/a/cert.pem"), var("KANDLE_TLS__KEY", "/a/key.pem"));
+    let config = Config::load(None, [cert.clone(), key.clone()]).unwrap();
+    assert_eq!(config.tls, Some(TlsFiles { cert: "/a/cert.pem".into(), key: "/a/key.pem".into() }));
+    for half in [cert, key] {
+        let error = Config::load(None, [half]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("[tls]") && error.contains("give both"), "{error}");
+    }
 }

@@ -94,11 +94,15 @@ impl Worker {
 
     /// Sends a batch and empties it; whoever did not take all of it is given an outbox.
     fn transmit(&mut self, batch: &mut Batch, broken: &mut Vec<usize>) {
-        let sends = batch.writes.iter().filter_map(|write| {
-            let socket = self.sessions.get(write.key as usize)?.socket.as_fd();
-            Some(Send { socket, bytes: batch.bytes.get(write.from..write.to)? })
-        });
-        self.transmitter.send_all(&sends.collect::<Vec<_>>(), &mut batch.taken);
+        if self.context.is_tls {
+            self.transmit_sealed(batch);
+        } else {
+            let sends = batch.writes.iter().filter_map(|write| {
+                let socket = self.sessions.get(write.key as usize)?.socket.as_fd();
+                Some(Send { socket, bytes: batch.bytes.get(write.from..write.to)? })
+            });
+            self.transmitter.send_all(&sends.collect::<Vec<_>>(), &mut batch.taken);
+        }
         let mut sent = 0;
         for (write, taken) in batch.writes.iter().zip(&batch.taken) {
             let key = write.key as usize;
@@ -119,6 +123,15 @@ impl Worker {
         }
         self.context.metrics.bytes.inc_by(sent);
         batch.clear();
+    }
+
+    /// Sends a batch to sockets that encrypt it for each client.
+    fn transmit_sealed(&mut self, batch: &mut Batch) {
+        for write in &batch.writes {
+            let bytes = batch.bytes.get(write.from..write.to).unwrap_or_default();
+            let session = self.sessions.get_mut(write.key as usize);
+            batch.taken.push(session.map_or(Ok(0), |session| session.socket.write(bytes)));
+        }
     }
 
     /// The socket took `count` bytes of a write: the rest goes to an outbox, message by message.
@@ -164,6 +177,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if let Some(closing) = &mut session.closing
             && session.outbox.is_none()
+            && !session.socket.has_pending()
             && is_root(session.node)
             && !closing.is_shut
         {

@@ -53,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
+    /// Whether every socket is a TLS one.
+    pub(crate) is_tls: bool,
     pub(crate) shards: ShardSender,
 }
 
@@ -194,7 +196,7 @@ impl Worker {
             let Token(key) = event.token();
             let Some(session) = self.sessions.get(key) else { continue };
             let id = session.id;
-            if event.is_writable() && session.outbox.is_some() {
+            if event.is_writable() && session.is_waiting() {
                 self.drain(key);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -232,7 +234,7 @@ impl Worker {
     }
 
     fn connect(&mut self, new: NewSession) {
-        let mut socket = Socket::new(new.socket);
+        let mut socket = Socket::new(new.socket, new.secure);
         let place = self.sessions.vacant_entry();
         let key = place.key();
         if let Err(error) = socket.watch(self.poll.registry(), Token(key)) {
