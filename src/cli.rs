@@ -70,10 +70,11 @@ pub struct LoadtestArgs {
 /// `kandle serve`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  kandle serve\n  kandle serve --config kandle.toml\n  \
-                        KANDLE_LIMITS__OUTBOX_BYTES=4194304 kandle serve --listen 127.0.0.1:9000\n\n\
+                        KANDLE_LIMITS__OUTBOX_BYTES=4194304 kandle serve --listen 127.0.0.1:9000\n  \
+                        kandle serve --config kandle.toml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem\n\n\
                         Without a file the defaults hold: six venues, over 100 symbols, loopback, and no key that may\n\
                         connect; add one under [[keys]]. Settings, in rising order of weight: defaults, file,\n\
-                        KANDLE_… variables, --listen. SIGTERM or Ctrl-C closes clients with 1012 and ends within 10 s.")]
+                        KANDLE_… variables, options. SIGTERM or Ctrl-C closes clients with 1012 and ends within 10 s.")]
 pub struct ServeArgs {
     /// A TOML file; kandle.sample.toml explains every setting.
     #[arg(long, value_name = "FILE", env = "KANDLE_CONFIG")]
@@ -81,6 +82,12 @@ pub struct ServeArgs {
     /// Where clients connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Serve TLS only, with this certificate and its chain (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM, without a password).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `kandle demo`.
@@ -243,6 +250,7 @@ mod tests {
         Cli::command().debug_assert();
         for line in [
             "kandle serve --config kandle.toml --listen 127.0.0.1:0",
+            "kandle serve --tls-cert cert.pem --tls-key key.pem",
             "kandle demo --json",
             "kandle replay a.gz b.gz --venue binance --interval 1m --interval 5m --out -",
             "kandle replay a.csv --format csv --symbol X --columns time=1,price=2 --time-unit ms --out - --fill none",

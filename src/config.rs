@@ -7,7 +7,7 @@ use std::{
     fs,
     io::Read,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use engine::market::{Directory, Venue};
@@ -42,6 +42,10 @@ pub struct Config {
     pub emit_ms: i64,
     /// Bounds.
     pub limits: Limits,
+    /// Whether messages are compressed for clients that offer it.
+    pub deflate: bool,
+    /// Certificate and key, if clients connect by TLS.
+    pub tls: Option<TlsFiles>,
     /// The six venues, in the order of [`Venue::LIVE`].
     pub venues: Vec<VenueConfig>,
     /// What is served, by alias.
@@ -84,6 +88,15 @@ impl Default for Limits {
             connections: 65_536,
         }
     }
+}
+
+/// Where a certificate and its key lie, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// One venue.
@@ -155,6 +168,9 @@ impl Config {
             None => File::default(),
         };
         let symbols = env::apply(&mut file, environment)?;
+        if file.tls.cert.is_some() != file.tls.key.is_some() {
+            return Err(ConfigError::HalfTls);
+        }
         let mut config = Self::from_file(file);
         for symbol in symbols {
             config.symbols.retain(|known| known.alias != symbol.alias);
@@ -208,6 +224,8 @@ impl Config {
                 write_deadline_ms: limits.write_deadline_ms.map_or(usual.write_deadline_ms, |n| n.0),
                 connections: limits.connections.map_or(usual.connections, |n| n.size()),
             },
+            tls: file.tls.cert.clone().zip(file.tls.key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
+            deflate: file.stream.deflate.unwrap_or(true),
             venues: venues(&file),
             symbols: symbols(&file),
             keys: file

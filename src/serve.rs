@@ -7,7 +7,12 @@ use engine::{market::Directory, message::Input};
 use feeds::supervisor::{FeedsConfig, Sink, Supervisor, Timings, VenueConfig};
 use node::{Clock, ShardSender};
 
-use crate::{chance, cli::ServeArgs, config::Config, system};
+use crate::{
+    chance,
+    cli::ServeArgs,
+    config::{Config, TlsFiles},
+    system,
+};
 
 /// How long connections to venues are given to close.
 const FEEDS_WITHIN: Duration = Duration::from_secs(3);
@@ -34,6 +39,9 @@ impl Sink for ShardSink {
 pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let mut config = Config::load(args.config.as_deref(), std::env::vars_os().filter_map(text))?;
     config.listen = args.listen.unwrap_or(config.listen);
+    if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        config.tls = Some(TlsFiles { cert: cert.clone(), key: key.clone() });
+    }
     let directory = Arc::new(config.directory());
     let aliases = config.symbols.iter().map(|symbol| symbol.alias.clone()).collect();
     let venues = config.venues.iter().map(|venue| (venue.venue, venue.enabled)).collect();
@@ -44,7 +52,8 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let supervisor = Supervisor::start(feeds, &directory, &sink, system.missing, &system.feed_metrics);
     system.view.attach_feeds(supervisor.status_handle());
     let address = system.node.local_addr();
-    tracing::info!(%address, symbols = directory.len(), "serving ws://{address}/v1/ws and http://{address}/v1/health");
+    let s = if config.tls.is_some() { "s" } else { "" };
+    tracing::info!(%address, symbols = directory.len(), "serving ws{s}://{address}/v1/ws and http{s}://{address}/v1/health");
     let signalled = system::signal().await;
     if tokio::time::timeout(FEEDS_WITHIN, supervisor.shutdown()).await.is_err() {
         tracing::warn!("some connections to venues did not close in time");

@@ -8,7 +8,7 @@ use engine::{
     message::{Input, Missing},
 };
 use feeds::metrics::FeedMetrics;
-use node::{Clock, Metrics, Node, NodeConfig, Parts, ShardSender};
+use node::{Clock, Metrics, Node, NodeConfig, Parts, ShardSender, Tls};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
@@ -44,6 +44,7 @@ impl System {
         aliases: Vec<String>,
         venues: Vec<(Venue, bool)>,
     ) -> anyhow::Result<Self> {
+        let tls = config.tls.as_ref().map(|files| Tls::load(&files.cert, &files.key)).transpose()?;
         let clock = Arc::new(Clock::start());
         let metrics = Arc::new(Metrics::new());
         let mut registry = Registry::with_prefix("kandle");
@@ -58,6 +59,7 @@ impl System {
             metrics,
             clock: Arc::clone(&clock),
             missing: holes,
+            tls,
         };
         let node = Node::start(node_config(config), parts)?;
         view.attach_node(node.status());
@@ -98,6 +100,7 @@ fn node_config(config: &Config) -> NodeConfig {
             outbox_bytes: config.limits.outbox_bytes,
             connections: config.limits.connections,
         },
+        deflate: config.deflate,
         ..usual
     }
 }

@@ -60,6 +60,29 @@ fn a_dropped_python_client_resumes_without_a_hole() {
 }
 
 #[test]
+fn compressed_and_batched_clients_read_the_same_events() {
+    let Some(python) = python() else { return };
+    let kandle = Kandle::demo();
+    let (ok, output) = kandle.client(&python, &[&script("wire.py")], 60);
+    assert!(ok && output.contains("the same in each form"), "{output}");
+    print!("{output}");
+}
+
+#[test]
+fn a_python_client_connects_by_tls_and_not_without() {
+    let Some(python) = python() else { return };
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let folder = crate::process::tempdir();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let mut kandle = Kandle::serve(&format!("{QUIET}\n[tls]\ncert = {cert:?}\nkey = {key:?}\n"));
+    kandle.ws_url = kandle.ws_url.replace("ws://", "wss://");
+    let (ok, output) = kandle.client(&python, &[&script("tls.py"), cert.to_str().unwrap()], 60);
+    assert!(ok && output.contains("refused without it"), "{output}");
+}
+
+#[test]
 fn refusals_have_the_documented_codes() {
     let Some(python) = python() else { return };
     let kandle = Kandle::serve(QUIET);

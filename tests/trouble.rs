@@ -35,6 +35,19 @@ fn a_wrong_setting_names_file_line_and_remedy() {
 }
 
 #[test]
+fn certificates_that_cannot_be_used_are_named_before_listening() {
+    let folder = tempdir();
+    let missing = folder.join("missing.pem");
+    let missing = missing.to_str().unwrap();
+    let said = fails(&["serve", "--tls-cert", missing, "--tls-key", missing], &[]);
+    assert!(said.contains(missing) && said.contains("PEM") && !said.contains("panicked"), "{said}");
+    let said = fails(&["serve", "--tls-cert", missing], &[]);
+    assert!(said.contains("--tls-key"), "{said}");
+    check("[tls]\ncert = \"a.pem\"\n", &[], &["[tls]", "give both"]);
+    check("[tls]\ncret = \"a.pem\"\n", &[], &["line 2", "did you mean `cert`"]);
+}
+
+#[test]
 fn a_port_that_is_taken_is_named_with_a_remedy() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

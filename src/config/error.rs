@@ -30,6 +30,8 @@ pub enum ConfigError {
         /// What is wrong and how to mend it.
         problem: String,
     },
+    /// A certificate without a key, or a key without a certificate.
+    HalfTls,
 }
 
 impl fmt::Display for ConfigError {
@@ -42,6 +44,9 @@ impl fmt::Display for ConfigError {
                 path.display()
             ),
             Self::Line { path, line, problem } => write!(f, "{}, line {line}: {problem}", path.display()),
+            Self::HalfTls => {
+                write!(f, "one of `cert` and `key` of [tls] is missing; give both, or none to serve without TLS")
+            }
             Self::Environment { name, problem } => write!(f, "environment variable {name}: {problem}"),
         }
     }
@@ -51,7 +56,7 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Read { source, .. } => Some(source),
-            Self::Line { .. } | Self::Environment { .. } => None,
+            Self::Line { .. } | Self::Environment { .. } | Self::HalfTls => None,
         }
     }
 }

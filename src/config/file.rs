@@ -1,6 +1,6 @@
 //! The configuration as its text has it: every name optional, every value checked while it is read.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use engine::market::Venue;
 use node::Io;
@@ -21,6 +21,10 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) limits: LimitsFile,
     #[serde(default)]
+    pub(super) stream: StreamFile,
+    #[serde(default)]
+    pub(super) tls: TlsFile,
+    #[serde(default)]
     pub(super) venues: BTreeMap<VenueName, VenueFile>,
     pub(super) symbols: Option<BTreeMap<Alias, Source>>,
     #[serde(default)]
@@ -39,6 +43,21 @@ pub(super) struct LimitsFile {
     pub(super) send_buffer_bytes: Option<Bounded<4_096, 16_777_216>>,
     pub(super) write_deadline_ms: Option<Bounded<1_000, 600_000>>,
     pub(super) connections: Option<Bounded<1, 1_000_000>>,
+}
+
+/// `[stream]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamFile {
+    pub(super) deflate: Option<bool>,
+}
+
+/// `[tls]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFile {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 }
 
 /// `[venues.NAME]`.
@@ -213,6 +232,9 @@ impl File {
         limits.send_buffer_bytes = new.send_buffer_bytes.or(limits.send_buffer_bytes);
         limits.write_deadline_ms = new.write_deadline_ms.or(limits.write_deadline_ms);
         limits.connections = new.connections.or(limits.connections);
+        self.stream.deflate = over.stream.deflate.or(self.stream.deflate);
+        self.tls.cert = over.tls.cert.or(self.tls.cert.take());
+        self.tls.key = over.tls.key.or(self.tls.key.take());
         for (name, new) in over.venues {
             let venue = self.venues.entry(name).or_default();
             venue.enabled = new.enabled.or(venue.enabled);

@@ -29,6 +29,7 @@ fn same(left: &Config, right: &Config) {
     assert_eq!(left.listen, right.listen);
     assert_eq!((left.workers, left.shards), (right.workers, right.shards));
     assert_eq!(left.limits, right.limits);
+    assert_eq!((left.deflate, &left.tls), (right.deflate, &right.tls));
     assert_eq!(left.venues, right.venues);
     let sorted = |config: &Config| {
         let mut symbols = config.symbols.clone();
@@ -53,6 +54,7 @@ fn the_sample_is_valid_and_says_the_defaults_when_uncommented() {
 fn an_unknown_name_says_its_line_and_the_nearest_known_one() {
     check("listen = \"127.0.0.1:1\"\nlimit = 3", &["line 2", "`limit`", "did you mean `limits`"]);
     check("[limits]\n\noutbox_byte = 1", &["line 3", "`outbox_byte`", "did you mean `outbox_bytes`"]);
+    check("[stream]\ndefalte = false", &["line 2", "`defalte`", "did you mean `deflate`"]);
     check("[venues.binance]\nwsurl = \"wss://x\"", &["line 2", "`wsurl`", "did you mean `ws_url`"]);
     check("[venues.binanse]\nenabled = true", &["line 1", "`binanse`", "did you mean `binance`"]);
     check("[symbols]\nBTC = \"kracken:BTC/USD\"", &["line 2", "BTC", "did you mean `kraken`"]);
@@ -89,6 +91,7 @@ fn the_environment_wins_over_the_file() {
         var("KANDLE_LISTEN", "0.0.0.0:9"),
         var("KANDLE_LIMITS__OUTBOX_BYTES", "70000"),
         var("KANDLE_VENUES__BINANCE__WS_URL", "ws://127.0.0.1:7"),
+        var("KANDLE_STREAM__DEFLATE", "false"),
         var("KANDLE_VENUES__OKX__ENABLED", "false"),
         var("KANDLE_SYMBOLS__BTC", "kraken:BTC/USD"),
         var("KANDLE_API_KEY", "kai-ignored-here"),
@@ -97,6 +100,7 @@ fn the_environment_wins_over_the_file() {
     let config = Config::load(None, environment).unwrap();
     assert_eq!(config.listen.to_string(), "0.0.0.0:9");
     assert_eq!(config.limits.outbox_bytes, 70_000);
+    assert!(!config.deflate && Config::default().deflate);
     assert_eq!(config.venues[0].ws_url, "ws://127.0.0.1:7");
     assert!(!config.venues[4].enabled);
     assert_eq!(config.symbols.iter().find(|symbol| symbol.alias == "BTC").unwrap().venue, Venue::Kraken);
@@ -129,4 +133,16 @@ fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(&path), none()).map(|_| ()).unwrap_err().to_string();
     fs::remove_file(&path).unwrap();
     assert!(error.contains("kandle-config-") && error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    let var = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let (cert, key) = (var("KANDLE_TLS__CERT", "/a/cert.pem"), var("KANDLE_TLS__KEY", "/a/key.pem"));
+    let config = Config::load(None, [cert.clone(), key.clone()]).unwrap();
+    assert_eq!(config.tls, Some(TlsFiles { cert: "/a/cert.pem".into(), key: "/a/key.pem".into() }));
+    for half in [cert, key] {
+        let error = Config::load(None, [half]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("[tls]") && error.contains("give both"), "{error}");
+    }
 }

@@ -16,6 +16,7 @@ use hyper::{Request, Response, body::Body, body::Incoming, server::conn::http1, 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
@@ -121,6 +122,24 @@ async fn serve<B: AnswerBody, S: Fallback<B>>(
 ) {
     // Without it answers may wait for a delayed acknowledgement; nothing breaks if it cannot be set.
     let _ = socket.set_nodelay(true);
+    let Some(tls) = gate.tls.clone() else { return serve_http(socket, slot, gate, fallback, stop).await };
+    let socket = tokio::select! {
+        socket = tls.accept(socket) => socket,
+        () = async { _ = stop.wait_for(|stop| *stop).await } => None,
+    };
+    if let Some(socket) = socket {
+        serve_http(socket, slot, gate, fallback, stop).await;
+    }
+}
+
+/// HTTP on a connection, until it ends or becomes a session.
+async fn serve_http<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static, B: AnswerBody, S: Fallback<B>>(
+    socket: IO,
+    slot: OwnedSemaphorePermit,
+    gate: Arc<Gate>,
+    fallback: S,
+    mut stop: watch::Receiver<bool>,
+) {
     let upgraded: Arc<Mutex<Option<Pending>>> = Arc::default();
     let (gate_here, upgraded_here) = (&gate, &upgraded);
     let service = service_fn(move |request| answer(request, gate_here, upgraded_here, fallback.clone()));

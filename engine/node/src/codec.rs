@@ -2,11 +2,17 @@
 
 use std::{mem, ops::ControlFlow, str};
 
+use crate::deflate::Inflater;
+
 /// The longest message of a client, all fragments together.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 const CONTROL_BYTES_MAX: usize = 125;
 /// Two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;
+
+/// The bit that marks a compressed message, on its first frame.
+const COMPRESSED: u8 = 0x40;
+const RESERVED: u8 = 0x70;
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
@@ -37,6 +43,9 @@ pub enum CodecError {
     /// Binary messages are not spoken here.
     #[error("send JSON as text, not as binary")]
     Binary,
+    /// A compressed message cannot be unpacked.
+    #[error("compressed message is broken")]
+    Deflate,
     /// A text is not UTF-8.
     #[error("text is not UTF-8")]
     Utf8,
@@ -51,7 +60,7 @@ impl CodecError {
         match self {
             Self::Protocol(_) => 1002,
             Self::Binary => 1003,
-            Self::Utf8 => 1007,
+            Self::Utf8 | Self::Deflate => 1007,
             Self::TooLong => 1009,
         }
     }
@@ -68,28 +77,31 @@ pub struct Decoder {
     mask_at: u8,
     in_payload: bool,
     in_message: bool,
+    is_compressed: bool,
     message: Vec<u8>,
     control: Vec<u8>,
 }
 
 impl Decoder {
-    /// Reads `input` and hands out each whole message; stops early if `on` breaks.
+    /// Reads `input` and hands out each whole message; stops early if `on` breaks. With an `inflater`, messages may be
+    /// compressed.
     ///
     /// # Errors
     /// [`CodecError`]: close the connection, the decoder is of no further use.
     pub fn push(
         &mut self,
         mut input: &[u8],
+        mut inflater: Option<&mut Inflater>,
         on: &mut dyn FnMut(Received<'_>) -> ControlFlow<()>,
     ) -> Result<(), CodecError> {
         loop {
-            if !self.in_payload && !self.take_header(&mut input)? {
+            if !self.in_payload && !self.take_header(&mut input, inflater.is_some())? {
                 return Ok(());
             }
             if !self.take_payload(&mut input) {
                 return Ok(());
             }
-            if self.finish_frame(on)?.is_break() {
+            if self.finish_frame(inflater.as_deref_mut(), on)?.is_break() {
                 return Ok(());
             }
         }
@@ -121,7 +133,7 @@ impl Decoder {
     }
 
     /// Collects header bytes; true once the header is whole and found good.
-    fn take_header(&mut self, input: &mut &[u8]) -> Result<bool, CodecError> {
+    fn take_header(&mut self, input: &mut &[u8], may_compress: bool) -> Result<bool, CodecError> {
         loop {
             let len = usize::from(self.header_len);
             if len >= 2 && len == 2 + self.length_bytes() + 4 {
@@ -135,14 +147,15 @@ impl Decoder {
             }
             self.header_len += 1;
             if self.header_len == 2 {
-                self.check_start()?;
+                self.check_start(may_compress)?;
             }
         }
     }
 
     /// Judges the first two bytes, before anything else is taken in.
-    fn check_start(&self) -> Result<(), CodecError> {
-        if self.header[0] & 0x70 != 0 {
+    fn check_start(&self, may_compress: bool) -> Result<(), CodecError> {
+        let allowed = if may_compress && self.opcode() == TEXT { COMPRESSED } else { 0 };
+        if self.header[0] & RESERVED & !allowed != 0 {
             return Err(CodecError::Protocol("reserved bits are set"));
         }
         if self.header[1] & 0x80 == 0 {
@@ -204,6 +217,7 @@ impl Decoder {
 
     fn finish_frame(
         &mut self,
+        inflater: Option<&mut Inflater>,
         on: &mut dyn FnMut(Received<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, CodecError> {
         self.in_payload = false;
@@ -216,11 +230,17 @@ impl Decoder {
                 _ => Ok(on(Received::Close(close_code(&control)?))),
             };
         }
+        if self.opcode() == TEXT {
+            self.is_compressed = self.header[0] & COMPRESSED != 0;
+        }
         self.in_message = !self.is_final();
         if self.in_message {
             return Ok(ControlFlow::Continue(()));
         }
-        let message = mem::take(&mut self.message);
+        let mut message = mem::take(&mut self.message);
+        if let Some(inflater) = inflater.filter(|_| self.is_compressed) {
+            message = inflater.inflate(&message)?;
+        }
         Ok(on(Received::Text(str::from_utf8(&message).map_err(|_| CodecError::Utf8)?)))
     }
 }

@@ -30,7 +30,7 @@ fn read(bytes: &[u8], mut size: impl FnMut() -> usize) -> (Vec<String>, Result<(
     while !rest.is_empty() {
         let (now, later) = rest.split_at(size().clamp(1, rest.len()));
         rest = later;
-        let result = decoder.push(now, &mut |received| {
+        let result = decoder.push(now, None, &mut |received| {
             seen.push(format!("{received:?}"));
             ControlFlow::Continue(())
         });
@@ -51,6 +51,19 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 % below as u64) as usize
     }
+}
+
+/// What a session that agreed on compression reads, in pieces of three bytes.
+fn read_compressed(bytes: &[u8]) -> Result<Vec<String>, u16> {
+    let (mut decoder, mut inflater, mut seen) = (Decoder::default(), Inflater::default(), Vec::new());
+    for piece in bytes.chunks(3) {
+        let result = decoder.push(piece, Some(&mut inflater), &mut |received| {
+            seen.push(format!("{received:?}"));
+            ControlFlow::Continue(())
+        });
+        result.map_err(CodecError::close_code)?;
+    }
+    Ok(seen)
 }
 
 fn check_error(bytes: &[u8], code: u16) {
@@ -137,7 +150,7 @@ fn prop_random_bytes_never_grow_beyond_the_bound() {
 #[test]
 fn an_idle_decoder_holds_no_memory() {
     let mut decoder = Decoder::default();
-    decoder.push(&frame(0x81, b"{\"op\":\"ping\"}"), &mut |_| ControlFlow::Continue(())).unwrap();
+    decoder.push(&frame(0x81, b"{\"op\":\"ping\"}"), None, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(decoder.held(), 0);
 }
 
@@ -146,4 +159,28 @@ fn a_close_reason_is_cut_at_a_character() {
     let frame = close_frame(4408, &"é".repeat(80));
     assert_eq!(frame.len(), 2 + 2 + 122);
     assert!(str::from_utf8(&frame[4..]).is_ok());
+}
+
+#[test]
+fn a_compressed_message_is_read_where_that_was_agreed_on() {
+    // "Hello" as RFC 7692 §7.2.3.1 has it, and as two blocks (§7.2.3.5).
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let blocks = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
+    assert_eq!(read_compressed(&frame(0xc1, &hello)), Ok(vec!["Text(\"Hello\")".to_owned()]));
+    assert_eq!(read_compressed(&frame(0xc1, &blocks)), Ok(vec!["Text(\"Hello\")".to_owned()]));
+    let parts = [frame(0x41, &hello[..3]), frame(0x89, b"x"), frame(0x80, &hello[3..]), frame(0x81, b"plain")];
+    assert_eq!(read_compressed(&parts.concat()).unwrap(), ["Ping([120])", "Text(\"Hello\")", "Text(\"plain\")"]);
+    // The bit belongs on the first frame of a text, and there are two more of no meaning.
+    for bad in [
+        frame(0xa1, &hello),
+        frame(0x91, &hello),
+        frame(0xc9, b"x"),
+        frame(0xc8, b""),
+        [frame(0x41, &hello[..3]), frame(0xc0, &hello[3..])].concat(),
+        [frame(0x01, b"x"), frame(0xc0, &hello)].concat(),
+    ] {
+        assert_eq!(read_compressed(&bad), Err(1002), "{bad:02x?}");
+    }
+    assert_eq!(read_compressed(&frame(0xc1, &[0xff; 9])), Err(1007));
+    check_error(&frame(0xc1, &hello), 1002);
 }

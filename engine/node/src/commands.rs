@@ -44,7 +44,8 @@ impl Worker {
             return;
         }
         let mut heard = Vec::new();
-        let result = session.decoder.push(bytes, &mut |received| {
+        let inflater = session.wire.is_deflate.then_some(&mut self.inflater);
+        let result = session.decoder.push(bytes, inflater, &mut |received| {
             heard.push(match received {
                 Received::Text(text) => Heard::Request(Request::parse(text)),
                 Received::Ping(payload) => Heard::Ping(payload.to_vec()),

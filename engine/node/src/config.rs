@@ -66,6 +66,8 @@ pub struct NodeConfig {
     pub ping_interval_ms: i64,
     /// How long a socket may take nothing before its client counts as stuck.
     pub write_deadline_ms: i64,
+    /// Whether messages are compressed for clients that offer it.
+    pub deflate: bool,
     /// The kernel's send buffer of a session.
     pub send_buffer_bytes: usize,
     /// The epoch of this start: never repeats on the same listener. Zero takes the time of the start.
@@ -87,6 +89,7 @@ impl Default for NodeConfig {
             limits: Limits::default(),
             ping_interval_ms: 20_000,
             write_deadline_ms: 10_000,
+            deflate: true,
             send_buffer_bytes: 128 * 1024,
             epoch: 0,
         }

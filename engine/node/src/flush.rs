@@ -10,6 +10,7 @@ use crate::{
     outbox::{Counts, Outbox},
     session::Closing,
     turn::is_root,
+    wire::{self, Cut},
     worker::Worker,
 };
 
@@ -25,6 +26,8 @@ const READS_MAX: usize = 4;
 #[derive(Default)]
 pub(crate) struct Batch {
     bytes: Vec<u8>,
+    /// Where each group's bytes may be cut; see [`wire::cut`].
+    cuts: Vec<Cut>,
     writes: Vec<Write>,
     taken: Vec<Taken>,
 }
@@ -35,6 +38,8 @@ struct Write {
     node: u32,
     from: usize,
     to: usize,
+    /// Where its cuts begin.
+    cuts: usize,
 }
 
 impl Batch {
@@ -44,6 +49,7 @@ impl Batch {
 
     fn clear(&mut self) {
         self.bytes.clear();
+        self.cuts.clear();
         self.writes.clear();
         self.taken.clear();
         if self.bytes.capacity() > 4 * BATCH_BYTES {
@@ -65,11 +71,11 @@ impl Worker {
         let (mut path, mut broken) = (Vec::new(), Vec::new());
         for group in order.chunk_by(|a, b| a.0 == b.0) {
             let Some((node, _)) = group.first().filter(|(node, _)| !is_root(*node)) else { continue };
-            let from = batch.bytes.len();
+            let (from, cuts) = (batch.bytes.len(), batch.cuts.len());
             let wire = self.sending.turn.path(*node, &mut path);
-            self.framer.gather(wire, &path, &self.sending.turn, &mut batch.bytes);
+            self.framer.gather(wire, &path, &mut self.sending.turn, &mut batch.bytes, &mut batch.cuts);
             let to = batch.bytes.len();
-            batch.writes.extend(group.iter().map(|(node, key)| Write { key: *key, node: *node, from, to }));
+            batch.writes.extend(group.iter().map(|(node, key)| Write { key: *key, node: *node, from, to, cuts }));
             if batch.is_full() {
                 self.transmit(&mut batch, &mut broken);
             }
@@ -88,11 +94,15 @@ impl Worker {
 
     /// Sends a batch and empties it; whoever did not take all of it is given an outbox.
     fn transmit(&mut self, batch: &mut Batch, broken: &mut Vec<usize>) {
-        let sends = batch.writes.iter().filter_map(|write| {
-            let socket = self.sessions.get(write.key as usize)?.socket.as_fd();
-            Some(Send { socket, bytes: batch.bytes.get(write.from..write.to)? })
-        });
-        self.transmitter.send_all(&sends.collect::<Vec<_>>(), &mut batch.taken);
+        if self.context.is_tls {
+            self.transmit_sealed(batch);
+        } else {
+            let sends = batch.writes.iter().filter_map(|write| {
+                let socket = self.sessions.get(write.key as usize)?.socket.as_fd();
+                Some(Send { socket, bytes: batch.bytes.get(write.from..write.to)? })
+            });
+            self.transmitter.send_all(&sends.collect::<Vec<_>>(), &mut batch.taken);
+        }
         let mut sent = 0;
         for (write, taken) in batch.writes.iter().zip(&batch.taken) {
             let key = write.key as usize;
@@ -108,23 +118,32 @@ impl Worker {
             };
             sent += count as u64;
             if count < write.to - write.from {
-                self.keep(key, write.node, count);
+                self.keep(write, batch, count);
             }
         }
         self.context.metrics.bytes.inc_by(sent);
         batch.clear();
     }
 
-    /// The socket took `count` bytes of a node's messages: the rest goes to an outbox, message by message.
-    fn keep(&mut self, key: usize, node: u32, count: usize) {
-        let (mut path, mut gathered) = (Vec::new(), Vec::new());
-        let wire = self.sending.turn.path(node, &mut path);
-        // Once more, since the batch went on: where its frames end is known of what was gathered last.
-        self.framer.gather(wire, &path, &self.sending.turn, &mut gathered);
+    /// Sends a batch to sockets that encrypt it for each client.
+    fn transmit_sealed(&mut self, batch: &mut Batch) {
+        for write in &batch.writes {
+            let bytes = batch.bytes.get(write.from..write.to).unwrap_or_default();
+            let session = self.sessions.get_mut(write.key as usize);
+            batch.taken.push(session.map_or(Ok(0), |session| session.socket.write(bytes)));
+        }
+    }
+
+    /// The socket took `count` bytes of a write: the rest goes to an outbox, message by message.
+    fn keep(&mut self, write: &Write, batch: &Batch, count: usize) {
+        let mut path = Vec::new();
+        let wire = self.sending.turn.path(write.node, &mut path);
+        let key = write.key as usize;
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let (end, messages) = self.framer.cut(session.wire, &path, &self.sending.turn, count);
-        let bound = self.context.config.limits.outbox_bytes;
-        let mut outbox = Outbox::new(gathered.get(count..end).unwrap_or_default(), bound, self.now);
+        let cuts = batch.cuts.get(write.cuts..).unwrap_or_default();
+        let (end, messages) = wire::cut(wire, &path, &self.sending.turn, cuts, count);
+        let begun = batch.bytes.get(write.from + count..write.from + end).unwrap_or_default();
+        let mut outbox = Outbox::new(begun, self.context.config.limits.outbox_bytes, self.now);
         for item in path.iter().skip(messages).filter_map(|item| self.sending.turn.item(*item)) {
             outbox.push(item, &self.context.directory);
         }
@@ -158,6 +177,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if let Some(closing) = &mut session.closing
             && session.outbox.is_none()
+            && !session.socket.has_pending()
             && is_root(session.node)
             && !closing.is_shut
         {

@@ -2,9 +2,9 @@
 //!
 //! `server` starts it all: one `shard_thread` per shard, one `worker` per few cores, the `accept` loop.
 //! - In: inputs through a `ShardSender` → `shard_thread` → batches over a `link` to each worker.
-//! - Out: a worker drains its queue (`deliver`: who follows what is in `table`), gathers (`turn`, `wire`), writes (`flush`
-//!   by a `transmit`ter); slow sessions have an `outbox`. Each second: `upkeep`.
-//! - Clients: `accept` → `upgrade` (`auth`) → a worker's `session`; their bytes (`socket`) → `codec` → `protocol` → `commands` →
+//! - Out: a worker drains its queue (`deliver`: who follows what is in `table`), gathers (`turn`, `wire`, `deflate`), writes
+//!   (`flush`, by a `transmit`ter); slow sessions have an `outbox`. Each second: `upkeep`.
+//! - Clients: `accept` (`tls`) → `upgrade` (`auth`) → a worker's `session`; their bytes (`socket`) → `codec` → `protocol` → `commands` →
 //!   `answer`.
 //! - `clock` reads the time, `metrics` counts, `config` bounds.
 
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod codec;
 mod commands;
 pub mod config;
+mod deflate;
 mod deliver;
 mod flush;
 mod leave;
@@ -28,6 +29,7 @@ mod session;
 mod shard_thread;
 mod socket;
 mod table;
+mod tls;
 mod transmit;
 mod turn;
 mod upgrade;
@@ -41,3 +43,4 @@ pub use config::{Io, Limits, NodeConfig};
 pub use metrics::Metrics;
 pub use sender::{SendError, ShardSender};
 pub use server::{Node, Parts, Status};
+pub use tls::{Tls, TlsError};

@@ -33,6 +33,7 @@ use crate::{
     metrics::Metrics,
     sender::{ShardSender, queues, shard_of},
     shard_thread::{ShardThread, StatusBoard},
+    tls::Tls,
     upgrade::Gate,
     worker::{Context, Worker},
 };
@@ -51,6 +52,8 @@ pub struct Parts<S> {
     pub clock: Arc<Clock>,
     /// Takes the holes that somebody should fill.
     pub missing: mpsc::Sender<Missing>,
+    /// The certificate and key, if clients connect by TLS.
+    pub tls: Option<Tls>,
 }
 
 /// See the module. Stop it with [`Node::shutdown`]; dropping it leaves its threads running.
@@ -74,7 +77,7 @@ impl Node {
     /// # Errors
     /// The address cannot be listened on, or a thread cannot be started.
     pub fn start<B: AnswerBody, S: Fallback<B>>(mut config: NodeConfig, parts: Parts<S>) -> io::Result<Self> {
-        let Parts { directory, authenticator, fallback, metrics, clock, missing } = parts;
+        let Parts { directory, authenticator, fallback, metrics, clock, missing, tls } = parts;
         let listener = accept::listen(config.listen)?;
         let address = listener.local_addr()?;
         if config.epoch == 0 {
@@ -87,6 +90,7 @@ impl Node {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             authenticator,
+            is_tls: tls.is_some(),
             shards: sender.clone(),
         });
         let cores = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
@@ -139,7 +143,7 @@ impl Node {
             };
             node.shards.push(thread.spawn(number, core(number))?);
         }
-        let gate = Arc::new(Gate { context, counts: ConnectionCounts::default(), workers: node.links.clone() });
+        let gate = Arc::new(Gate { context, tls, counts: ConnectionCounts::default(), workers: node.links.clone() });
         node.tasks.push(tokio::spawn(accept::accept(listener, gate, fallback, node.stop.subscribe())));
         node.tasks.push(tokio::spawn(watch_clock(clock, metrics, node.stop.subscribe())));
         Ok(node)

@@ -16,6 +16,7 @@ use crate::{
     codec::Decoder,
     outbox::{Counts, Outbox},
     socket::Socket,
+    tls::Secure,
     turn::{Item, Turn, is_root},
     wire::{Framer, Wire},
 };
@@ -23,6 +24,8 @@ use crate::{
 /// A socket after its handshake, on the way to a worker.
 pub(crate) struct NewSession {
     pub(crate) socket: std::net::TcpStream,
+    /// Its TLS state, if clients connect by TLS.
+    pub(crate) secure: Option<Secure>,
     /// What the client sent behind its handshake.
     pub(crate) early: Bytes,
     pub(crate) form: Form,
@@ -129,6 +132,11 @@ pub(crate) struct Sending {
 }
 
 impl Session {
+    /// Whether something waits for its socket.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.outbox.is_some() || self.socket.has_pending()
+    }
+
     /// The place of its subscription to a channel.
     pub(crate) fn find(&self, channel: ChannelId) -> Option<usize> {
         self.subscriptions.iter().position(|entry| entry.channel == channel)
@@ -209,6 +217,7 @@ impl Session {
         directory: &Directory,
     ) -> io::Result<(u64, Counts)> {
         let mut written = 0;
+        self.socket.flush()?;
         let Some(outbox) = &mut self.outbox else { return Ok((0, Counts::default())) };
         while !outbox.is_empty() {
             scratch.clear();

@@ -67,11 +67,13 @@ const ROOTS: [Node; Wire::COUNT as usize] = [EMPTY; Wire::COUNT as usize];
 pub(crate) struct Turn {
     items: Vec<Item>,
     nodes: Vec<Node>,
+    /// Compressed frames of items, once somebody wanted them.
+    deflated: Vec<Option<Bytes>>,
 }
 
 impl Turn {
     pub(crate) fn new() -> Self {
-        Self { items: Vec::new(), nodes: ROOTS.to_vec() }
+        Self { items: Vec::new(), nodes: ROOTS.to_vec(), deflated: Vec::new() }
     }
 
     /// Takes a message in and returns its number.
@@ -111,6 +113,21 @@ impl Turn {
         self.items.get(item as usize)
     }
 
+    /// The compressed frames of a message, if it was compressed in this turn.
+    pub(crate) fn deflated(&self, item: u32) -> Option<&Bytes> {
+        self.deflated.get(item as usize)?.as_ref()
+    }
+
+    /// Keeps the compressed frames of a message for the other sessions.
+    pub(crate) fn keep_deflated(&mut self, item: u32, bytes: Bytes) {
+        if self.deflated.len() < self.items.len() {
+            self.deflated.resize(self.items.len(), None);
+        }
+        if let Some(place) = self.deflated.get_mut(item as usize) {
+            *place = Some(bytes);
+        }
+    }
+
     /// When the oldest frame of the turn was encoded.
     pub(crate) fn oldest_encode(&self) -> Option<i64> {
         self.items.iter().find_map(|item| match &item.kind {
@@ -122,10 +139,12 @@ impl Turn {
     /// Forgets everything; all sessions must be back at their roots.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
+        self.deflated.clear();
         self.nodes.clear();
         self.nodes.extend_from_slice(&ROOTS);
         if self.items.capacity() > 65_536 {
             self.items = Vec::new();
+            self.deflated = Vec::new();
             self.nodes = ROOTS.to_vec();
         }
     }

@@ -10,11 +10,14 @@ use hyper::{Request, Response, StatusCode, body::Incoming, header, http::HeaderV
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     auth::{ConnectionCounts, ConnectionPermit, TOKEN_BYTES_MAX},
+    deflate,
     link::{WorkerLink, WorkerMessage},
     session::NewSession,
+    tls::{Secure, Tls},
     wire::Wire,
     worker::Context,
 };
@@ -25,6 +28,7 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(2);
 /// Where upgraded sockets go.
 pub(crate) struct Gate {
     pub(crate) context: Arc<Context>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) counts: ConnectionCounts,
     pub(crate) workers: Vec<WorkerLink>,
 }
@@ -40,6 +44,8 @@ struct Admission {
     connections: u32,
     form: Form,
     wire: Wire,
+    /// What the answer says of extensions.
+    extension: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +63,11 @@ impl Gate {
         let admission = self.admit(request);
         match fastwebsockets::upgrade::upgrade(request) {
             Ok((answer, upgrade)) => {
-                let answer = answer.map(|_| Full::default());
+                let mut answer = answer.map(|_| Full::default());
+                if let Some(extension) = admission.as_ref().ok().and_then(|admission| admission.extension) {
+                    let value = HeaderValue::from_static(extension);
+                    answer.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+                }
                 (answer, Some(Pending { upgrade, admission }))
             }
             Err(_) => (not_an_upgrade("Sec-WebSocket-Key and Sec-WebSocket-Version: 13 are needed"), None),
@@ -78,8 +88,11 @@ impl Gate {
         let permit =
             permit.ok_or(Refusal { code: 4429, reason: "too many connections on this key; close one first" })?;
         let form = if parameter(query, "numbers") == Some("string") { Form::Text } else { Form::Number };
-        let wire = Wire { is_batch: parameter(query, "batch") == Some("1") };
-        Ok(Admission { permit, connections: grant.connections, form, wire })
+        let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter();
+        let offers = offers.filter(|_| self.context.config.deflate).filter_map(|value| value.to_str().ok());
+        let extension = deflate::negotiate(offers);
+        let wire = Wire { is_batch: parameter(query, "batch") == Some("1"), is_deflate: extension.is_some() };
+        Ok(Admission { permit, connections: grant.connections, form, wire, extension })
     }
 
     /// Takes the socket after the handshake: to a worker, or to its close frame.
@@ -102,11 +115,26 @@ impl Gate {
                 return;
             }
         };
-        let Ok(parts) = socket.into_inner().into_inner().downcast::<TokioIo<TcpStream>>() else { return };
-        self.hand_over(parts.io.into_inner(), parts.read_buf, admission, slot);
+        let upgraded = socket.into_inner().into_inner();
+        let (socket, secure, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => (parts.io.into_inner(), None, parts.read_buf),
+            Err(upgraded) => {
+                let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() else { return };
+                let (socket, connection) = parts.io.into_inner().into_inner();
+                (socket, Some(Secure::new(connection)), parts.read_buf)
+            }
+        };
+        self.hand_over(socket, secure, early, admission, slot);
     }
 
-    fn hand_over(&self, socket: TcpStream, early: Bytes, admission: Admission, slot: OwnedSemaphorePermit) {
+    fn hand_over(
+        &self,
+        socket: TcpStream,
+        secure: Option<Secure>,
+        early: Bytes,
+        admission: Admission,
+        slot: OwnedSemaphorePermit,
+    ) {
         let Ok(socket) = socket.into_std() else { return };
         let options = SockRef::from(&socket);
         let bounded = options.set_send_buffer_size(self.context.config.send_buffer_bytes);
@@ -114,9 +142,9 @@ impl Gate {
             tracing::debug!(%error, "cannot set socket options");
         }
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.sessions()) else { return };
-        let Admission { permit, connections, form, wire } = admission;
+        let Admission { permit, connections, form, wire, .. } = admission;
         worker.on_opened();
-        let new = Box::new(NewSession { socket, early, form, wire, connections, permit, slot });
+        let new = Box::new(NewSession { socket, secure, early, form, wire, connections, permit, slot });
         if worker.try_send(WorkerMessage::Connect(new)).is_err() {
             worker.on_closed();
             self.context.metrics.on_refused(1013);

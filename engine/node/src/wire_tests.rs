@@ -1,11 +1,23 @@
 //! Frames put together anew: at every boundary, and cut at every byte.
 
+use std::io::Read;
+
 use engine::{frame::text_frame, market::Directory};
 
 use super::*;
 use crate::{codec, outbox::Outbox, turn::Item};
 
-const BATCH: Wire = Wire { is_batch: true };
+const BATCH: Wire = Wire { is_batch: true, is_deflate: false };
+const DEFLATE: Wire = Wire { is_batch: false, is_deflate: true };
+const BOTH: Wire = Wire { is_batch: true, is_deflate: true };
+
+/// A message of any length; the bound of our own reader is for clients.
+fn unpacked(payload: &[u8]) -> String {
+    let mut text = String::new();
+    let bytes = [payload, &[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff]].concat();
+    flate2::read::DeflateDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
+    text
+}
 
 /// What a client reads: texts as they are, control frames by their opcode.
 fn read(mut bytes: &[u8]) -> Vec<String> {
@@ -13,6 +25,7 @@ fn read(mut bytes: &[u8]) -> Vec<String> {
     while let Some(frame) = OwnFrame::split(&mut bytes) {
         let first = frame.whole[0];
         seen.push(match first & 0x0f {
+            1 if first & COMPRESSED != 0 => unpacked(frame.payload),
             1 => String::from_utf8(frame.payload.to_vec()).unwrap(),
             opcode => format!("{opcode}"),
         });
@@ -45,9 +58,9 @@ fn turn(messages: &[&str]) -> (Turn, Vec<u32>) {
 }
 
 fn gather(wire: Wire, messages: &[&str]) -> Vec<u8> {
-    let (turn, path) = turn(messages);
+    let (mut turn, path) = turn(messages);
     let mut out = Vec::new();
-    Framer::default().gather(wire, &path, &turn, &mut out);
+    Framer::default().gather(wire, &path, &mut turn, &mut out, &mut Vec::new());
     out
 }
 
@@ -62,6 +75,21 @@ fn messages_become_one_array_that_control_frames_split() {
     check(&["1", "2|p", "3"], &["[1,2]", "9", "[3]"]);
     check(&["p|1", "p", "p|2|3"], &["9", "[1]", "9", "9", "[2,3]"]);
     assert_eq!(read(&gather(Wire::default(), &["1|2", "p"])), ["1", "2", "9"]);
+}
+
+#[test]
+fn long_texts_are_compressed_once_and_short_ones_go_as_they_are() {
+    let long = format!("\"{}\"", "ab".repeat(200));
+    let (mut turn, path) = turn(&[&long, "1", "p", &format!("{long}|2|p|{long}")]);
+    let (mut framer, mut out, mut again) = (Framer::default(), Vec::new(), Vec::new());
+    framer.gather(DEFLATE, &path, &mut turn, &mut out, &mut Vec::new());
+    assert_eq!(read(&out), [&long, "1", "9", &long, "2", "9", &long]);
+    assert!(out.len() < 150 && out[0] == 0xc1);
+    framer.gather(DEFLATE, &path[..1], &mut turn, &mut again, &mut Vec::new());
+    assert_eq!(turn.deflated(path[0]).unwrap(), &again);
+    let array = gather(BOTH, &[&long, "1", &long]);
+    assert_eq!((array[0], read(&array)), (0xc1, vec![format!("[{long},1,{long}]")]));
+    assert_eq!(gather(BOTH, &["1"]), [0x81, 3, b'[', b'1', b']']);
 }
 
 #[test]
@@ -83,14 +111,14 @@ fn cut_at_any_byte_the_rest_follows_whole_and_nothing_twice() {
     let long = format!("\"{}\"", "y".repeat(40_000));
     let joined = format!("4|{long}|5|{long}|6");
     for messages in [vec!["1|2", "3|p", "p", "4", "5|6", "7"], vec!["1", &joined, "7", "p", "8"]] {
-        let (turn, path) = turn(&messages);
+        let (mut turn, path) = turn(&messages);
         for wire in (0..Wire::COUNT).map(Wire::of_root) {
-            let (mut framer, mut gathered) = (Framer::default(), Vec::new());
-            framer.gather(wire, &path, &turn, &mut gathered);
+            let (mut framer, mut gathered, mut cuts) = (Framer::default(), Vec::new(), Vec::new());
+            framer.gather(wire, &path, &mut turn, &mut gathered, &mut cuts);
             let want = ops(&gathered);
             let step = if gathered.len() > 1000 { 97 } else { 1 };
             for count in (0..gathered.len()).step_by(step) {
-                let (end, taken) = framer.cut(wire, &path, &turn, count);
+                let (end, taken) = cut(wire, &path, &turn, &cuts, count);
                 assert!((count..=gathered.len()).contains(&end) && (count > 0 || taken == 0));
                 let mut outbox = Outbox::new(&gathered[count..end], 1 << 20, 0);
                 path[taken..].iter().for_each(|item| outbox.push(turn.item(*item).unwrap(), &directory));

@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     codec::Decoder,
     config::{Io, NodeConfig},
+    deflate::Inflater,
     flush::Batch,
     link::{WorkerLink, WorkerMessage},
     metrics::Metrics,
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
+    /// Whether every socket is a TLS one.
+    pub(crate) is_tls: bool,
     pub(crate) shards: ShardSender,
 }
 
@@ -71,6 +74,7 @@ pub(crate) struct Worker {
     pub(crate) table: Table,
     pub(crate) sending: Sending,
     pub(crate) framer: Framer,
+    pub(crate) inflater: Inflater,
     /// Inputs that a full shard did not take yet.
     pub(crate) deferred: VecDeque<Input>,
     /// States that wait for their pace: when, whose, of which channel.
@@ -114,6 +118,7 @@ impl Worker {
             table,
             sending: Sending { turn: Turn::new(), dirty: Vec::new() },
             framer: Framer::default(),
+            inflater: Inflater::default(),
             deferred: VecDeque::new(),
             timers: BinaryHeap::new(),
             rereads: HashMap::new(),
@@ -191,7 +196,7 @@ impl Worker {
             let Token(key) = event.token();
             let Some(session) = self.sessions.get(key) else { continue };
             let id = session.id;
-            if event.is_writable() && session.outbox.is_some() {
+            if event.is_writable() && session.is_waiting() {
                 self.drain(key);
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -229,7 +234,7 @@ impl Worker {
     }
 
     fn connect(&mut self, new: NewSession) {
-        let mut socket = Socket::new(new.socket);
+        let mut socket = Socket::new(new.socket, new.secure);
         let place = self.sessions.vacant_entry();
         let key = place.key();
         if let Err(error) = socket.watch(self.poll.registry(), Token(key)) {

@@ -46,6 +46,7 @@ pub(crate) async fn serve(address: SocketAddr, publish: SocketAddr) -> anyhow::R
         metrics: Arc::new(Metrics::new()),
         clock: Arc::clone(&clock),
         missing,
+        tls: None,
     };
     // One core is measured. An event carries one trade, as with all others: a turn takes one input.
     let config =

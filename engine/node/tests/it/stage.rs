@@ -18,7 +18,7 @@ use engine::{
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming};
-use node::{Authenticator, Clock, ConfiguredKeys, Grant, KeyId, Metrics, Node, NodeConfig, Parts};
+use node::{Authenticator, Clock, ConfiguredKeys, Grant, KeyId, Metrics, Node, NodeConfig, Parts, Tls};
 use serde_json::Value;
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
@@ -70,6 +70,10 @@ impl Stage {
 
     /// A node with three symbols, and a key `kai-test` for so many connections.
     pub fn start_with(config: NodeConfig, connections: u32) -> Self {
+        Self::start_tls(config, connections, None)
+    }
+
+    pub fn start_tls(config: NodeConfig, connections: u32, tls: Option<Tls>) -> Self {
         let mut directory = Directory::new();
         let scale = Scale::new(2).unwrap();
         for at in 0..3 {
@@ -89,6 +93,7 @@ impl Stage {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             missing,
+            tls,
         };
         let config = NodeConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config };
         Self { node: Node::start(config, parts).unwrap(), clock, metrics, revoked, _missing }
