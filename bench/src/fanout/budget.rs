@@ -6,6 +6,7 @@ use crate::{
     bracket::Spread,
     peer::KANDLE,
     plan::Bench,
+    sample::Sample,
     shape::{Pace, Shape},
 };
 
@@ -64,7 +65,7 @@ pub(crate) fn verdicts(bench: &Bench) -> Vec<Verdict> {
         }
     }
     for shape in open {
-        let ratio = |quantity: fn(&crate::load::Sample) -> f64| {
+        let ratio = |quantity: fn(&Sample) -> f64| {
             Spread::of(bench.trials(KANDLE, &shape).into_iter().map(|(_, trial)| trial.ratio(quantity)))
         };
         if shape.pace == Pace::Open(CPU_RATE) {
@@ -129,7 +130,7 @@ fn ratios(bench: &Bench, server: &str, shape: &Shape) -> Vec<f64> {
 /// Ours against the best of these, round by round, each by its own ratio to raw.
 fn against(bench: &Bench, others: &[&'static str], shape: &str) -> Option<Spread> {
     let shape = shape.parse().ok()?;
-    let rate = |sample: &crate::load::Sample| sample.deliveries_per_s;
+    let rate = |sample: &Sample| sample.deliveries_per_s;
     let of = |other: &&'static str| Some((*other, Spread::of(ratios(bench, other, &shape))?.median));
     let (best, _) = others.iter().filter_map(of).max_by(|a, b| a.1.total_cmp(&b.1))?;
     let ours = bench.trials(KANDLE, &shape);
@@ -138,4 +139,60 @@ fn against(bench: &Bench, others: &[&'static str], shape: &str) -> Option<Spread
         Some(our.ratio(rate) / other.ratio(rate))
     });
     Spread::of(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, time::Duration};
+
+    use super::*;
+    use crate::{
+        load::Span,
+        peer::Peers,
+        plan::{Record, Trial},
+    };
+
+    fn bench(runs: &[(&'static str, &str, Sample)]) -> Bench {
+        let peers = Peers { folder: PathBuf::new(), sources: PathBuf::new(), backend: None };
+        let span = Span { warm_up: Duration::ZERO, measured: Duration::ZERO };
+        let mut bench = Bench::new(peers, Vec::new(), span, 1);
+        for (server, shape, sample) in runs {
+            let raw = share(1.0);
+            let trial = Ok(Trial { before: raw, sample: *sample, after: raw });
+            bench.records.push(Record { server, shape: shape.parse().unwrap(), round: 0, trial });
+        }
+        bench
+    }
+
+    /// A run at this share of raw's rate.
+    fn share(of: f64) -> Sample {
+        Sample { deliveries_per_s: of * 1_200_000.0, ..Sample::default() }
+    }
+
+    #[test]
+    fn a_check_fails_below_three_quarters_of_a_budget_or_when_an_event_is_lost() {
+        assert!(is_checked(&bench(&[(KANDLE, "W1", share(0.64)), (KANDLE, "W64", share(0.76))])));
+        assert!(!is_checked(&bench(&[(KANDLE, "W1", share(0.63))])));
+        assert!(!is_checked(&bench(&[(KANDLE, "W1", Sample { lost: 1, ..share(1.0) })])));
+        let mut failed = bench(&[(KANDLE, "W1", share(1.0))]);
+        failed.records[0].trial = Err("did not start".to_owned());
+        assert!(!is_checked(&failed));
+    }
+
+    #[test]
+    fn ours_is_judged_against_the_better_setting_of_a_peer() {
+        let runs =
+            [(KANDLE, "W8", share(0.96)), ("centrifuge", "W8", share(0.2)), ("centrifuge-1ms", "W8", share(0.3))];
+        let verdicts = verdicts(&bench(&runs));
+        let found: Vec<_> =
+            verdicts.iter().map(|verdict| ((verdict.is.median * 100.0).round() as u32, verdict.is_met)).collect();
+        assert_eq!(found, [(96, true), (320, true)]);
+    }
+
+    #[test]
+    fn rates_are_shares_of_what_raw_did() {
+        let bench = bench(&[(KANDLE, "B10", share(1.0))]);
+        assert!(rates(&bench).is_ok_and(|rates| rates == [CPU_RATE, 300_000.0, 600_000.0]));
+        assert!(rates(&self::bench(&[])).is_err());
+    }
 }

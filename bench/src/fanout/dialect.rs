@@ -4,10 +4,12 @@ use std::io::Write;
 
 use crate::wire::{client_frame, handshake};
 
-/// Ids below this are no events: answers to commands have such.
+/// How many ids a channel has for itself.
 const CHANNEL_IDS: u64 = 1_000_000_000;
+/// The first channel's share; ids below it are no events: answers to commands have such. With it all ids have 11 digits.
+const FIRST: u64 = 10;
 /// A label fills the event up to about 204 bytes on the wire.
-const LABEL_BYTES: usize = 38;
+const LABEL_BYTES: usize = 39;
 /// The key that a bench server of ours grants its connections to.
 pub(crate) const API_KEY: &str = "kai-bench";
 
@@ -26,12 +28,12 @@ pub(crate) enum Dialect {
 
 /// The id of the event of a round on a channel: it rises by one within a channel, and tells which channel it is.
 pub(crate) fn id_of(channel: usize, round: u32) -> u64 {
-    (channel as u64 + 1) * CHANNEL_IDS + u64::from(round)
+    (channel as u64 + FIRST) * CHANNEL_IDS + u64::from(round)
 }
 
 /// Channel and round of an id, unless it is no event's.
 pub(crate) fn event_of(id: u64) -> Option<(usize, u32)> {
-    let channel = (id / CHANNEL_IDS).checked_sub(1)?;
+    let channel = (id / CHANNEL_IDS).checked_sub(FIRST)?;
     Some((usize::try_from(channel).ok()?, u32::try_from(id % CHANNEL_IDS).ok()?))
 }
 
@@ -109,7 +111,10 @@ impl Dialect {
                 let _ = writeln!(out, "{channel} {}", id_of(channel, round));
                 return;
             }
-            Self::Nats => format!("PUB {} 200\r\n{}\r\n", name(), payload(channel, round)),
+            Self::Nats => {
+                let data = payload(channel, round);
+                format!("PUB {} {}\r\n{data}\r\n", name(), data.len())
+            }
             Self::Centrifuge => {
                 let data = payload(channel, round);
                 format!("{{\"id\":{},\"publish\":{{\"channel\":\"{}\",\"data\":{data}}}}}", round % 1000 + 2, name())

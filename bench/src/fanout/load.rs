@@ -1,17 +1,19 @@
 //! The client: one thread, one epoll, every session's bytes scanned for ids. It also publishes.
 
 use std::{
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{self, Read},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::{
+    connection::{self, Publisher},
     dialect::Dialect,
     host,
+    sample::{Counts, Sample},
     scan::{Key, Scanner},
     shape::{Pace, Shape},
     tally::Tally,
@@ -19,8 +21,6 @@ use crate::{
 
 const READ_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
-const HEAD_BYTES_MAX: usize = 8192;
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long all sessions may take until each has every channel.
 const JOIN_MAX: Duration = Duration::from_secs(60);
 /// How long a round of a joining client is waited for.
@@ -35,54 +35,10 @@ pub(crate) struct Span {
     pub(crate) measured: Duration,
 }
 
-/// What was counted between two moments, or up to one.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    at_ns: u64,
-    delivered: u64,
-    reads: u64,
-    bytes: u64,
-    server_ns: u64,
-    client_ns: u64,
-    busy_ns: u64,
-}
-
-/// What a run came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sample {
-    pub(crate) deliveries_per_s: f64,
-    /// p50, p99, p99.9 in nanoseconds from the intended publication.
-    pub(crate) latency_ns: [u64; 3],
-    pub(crate) server_ns_per_delivery: f64,
-    /// Cores.
-    pub(crate) server_cpu: f64,
-    pub(crate) client_cpu: f64,
-    pub(crate) foreign_cpu: f64,
-    pub(crate) frames_per_read: f64,
-    pub(crate) bytes_per_delivery: f64,
-    /// Never came; came out of order or twice; connections that were closed.
-    pub(crate) lost: u64,
-    pub(crate) disordered: u64,
-    pub(crate) closed: u64,
-}
-
-impl Sample {
-    /// Whether everything came, once and in order.
-    pub(crate) fn is_valid(&self) -> bool {
-        self.lost == 0 && self.disordered == 0 && self.closed == 0
-    }
-}
-
 struct Session {
     socket: mio::net::TcpStream,
     scanner: Scanner,
     is_open: bool,
-}
-
-struct Publisher {
-    socket: mio::net::TcpStream,
-    dialect: Dialect,
-    pending: Vec<u8>,
 }
 
 /// See the module.
@@ -112,29 +68,22 @@ impl Load {
         shape: Shape,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
-        let follow = dialect.follow(shape.channels);
         let mut sessions = Vec::with_capacity(shape.sessions);
         for number in 0..shape.sessions {
-            let mut socket = open(dialect, address).with_context(|| format!("session {number}"))?;
-            socket.write_all(&follow)?;
-            let mut socket = nonblocking(socket)?;
+            let socket = connection::session(dialect, address, shape.channels);
+            let mut socket = socket.with_context(|| format!("session {number}"))?;
             poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
             sessions.push(Session { socket, scanner: Scanner::default(), is_open: true });
         }
-        let mut socket = match publish {
-            Some(address) => TcpStream::connect(address)?,
-            None => open(dialect, address)?,
-        };
-        socket.write_all(&dialect.greet())?;
-        let mut socket = nonblocking(socket)?;
-        poll.registry().register(&mut socket, PUBLISHER, Interest::READABLE | Interest::WRITABLE)?;
+        let mut publisher = Publisher::connect(dialect, address, publish)?;
+        poll.registry().register(&mut publisher.socket, PUBLISHER, Interest::READABLE | Interest::WRITABLE)?;
         let mut load = Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             key: Key::new(),
             shape,
             sessions,
-            publisher: Publisher { socket, dialect, pending: Vec::new() },
+            publisher,
             tally: Tally::new(shape.sessions, shape.channels)?,
             buffer: vec![0; READ_BYTES],
             start: Instant::now(),
@@ -191,7 +140,7 @@ impl Load {
         while self.tally.outstanding() > 0 && self.closed == 0 && Instant::now() < until {
             self.turn(Duration::from_millis(10))?;
         }
-        Ok(self.sample(&before.context("no time was measured")?, &after))
+        Ok(Sample::between(&before.context("no time was measured")?, &after, &self.tally, self.closed))
     }
 
     /// Lets a server rest, so that what only a burst needed can be given back.
@@ -228,7 +177,7 @@ impl Load {
     fn publish(&mut self, intended_ns: u64) -> anyhow::Result<()> {
         let round = self.tally.begin(intended_ns);
         for channel in 0..self.shape.channels {
-            self.publisher.dialect.publish(channel, round, &mut self.publisher.pending);
+            self.publisher.publish(channel, round);
         }
         Ok(())
     }
@@ -286,75 +235,4 @@ impl Load {
             busy_ns: host::busy_ns()?,
         })
     }
-
-    fn sample(&self, before: &Counts, after: &Counts) -> Sample {
-        let span = (after.at_ns - before.at_ns).max(1) as f64;
-        let deliveries = (after.delivered - before.delivered) as f64;
-        let each = deliveries.max(1.0);
-        let (server, client) = (after.server_ns - before.server_ns, after.client_ns - before.client_ns);
-        let foreign = (after.busy_ns - before.busy_ns).saturating_sub(server + client);
-        Sample {
-            deliveries_per_s: deliveries / span * 1e9,
-            latency_ns: [0.5, 0.99, 0.999].map(|quantile| self.tally.latency(quantile)),
-            server_ns_per_delivery: server as f64 / each,
-            server_cpu: server as f64 / span,
-            client_cpu: client as f64 / span,
-            foreign_cpu: foreign as f64 / span,
-            frames_per_read: deliveries / (after.reads - before.reads).max(1) as f64,
-            bytes_per_delivery: (after.bytes - before.bytes) as f64 / each,
-            lost: self.tally.missing(),
-            disordered: self.tally.disordered(),
-            closed: self.closed,
-        }
-    }
-}
-
-impl Publisher {
-    fn flush(&mut self) -> anyhow::Result<()> {
-        while !self.pending.is_empty() {
-            match self.socket.write(&self.pending) {
-                Ok(0) => bail!("the publisher's connection was closed"),
-                Ok(count) => drop(self.pending.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("publishing"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers to publications are of no interest.
-    fn discard(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
-        loop {
-            match self.socket.read(buffer) {
-                Ok(0) => bail!("the publisher's connection was closed"),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("publisher"),
-            }
-        }
-    }
-}
-
-/// A connection whose WebSocket is open; what follows the answer's head has no event in it yet.
-fn open(dialect: Dialect, address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let mut socket = TcpStream::connect(address)?;
-    socket.set_read_timeout(Some(ANSWER_MAX))?;
-    socket.set_write_timeout(Some(ANSWER_MAX))?;
-    socket.write_all(&dialect.opening())?;
-    let (mut head, mut part) = (Vec::new(), [0; 1024]);
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let count = socket.read(&mut part)?;
-        ensure!(count > 0 && head.len() < HEAD_BYTES_MAX, "no answer to the handshake");
-        head.extend_from_slice(&part[..count]);
-    }
-    ensure!(head.starts_with(b"HTTP/1.1 101"), "refused: {}", String::from_utf8_lossy(&head));
-    Ok(socket)
-}
-
-fn nonblocking(socket: TcpStream) -> io::Result<mio::net::TcpStream> {
-    socket.set_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    Ok(mio::net::TcpStream::from_std(socket))
 }

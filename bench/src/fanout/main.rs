@@ -1,17 +1,19 @@
 //! Fan-out beside the raw limit and peers, in one run: `bench/fanout/run.sh`, or `fanout run` with what is installed.
 //!
 //! `plan` starts a server (`peer`, or one of `servers`) for each run, `load` is the client: it speaks the server's `dialect`
-//! (`wire`), keeps the pace of a `shape`, finds ids (`scan`) and accounts for them (`tally`). `bracket` turns rates into
-//! ratios, `budget` judges them, `report` prints. The method is explained in `bench/README.md`.
+//! (`wire`, `connection`), keeps the pace of a `shape`, finds ids (`scan`), accounts for them (`tally`) and sums up (`sample`).
+//! `bracket` turns rates into ratios, `budget` judges them, `report` prints. The method is explained in `bench/README.md`.
 
 mod bracket;
 mod budget;
+mod connection;
 mod dialect;
 mod host;
 mod load;
 mod peer;
 mod plan;
 mod report;
+mod sample;
 mod scan;
 mod servers;
 mod shape;
@@ -65,6 +67,9 @@ struct Run {
     /// These closed shapes only (W1,W8,W64,B10,B50, B10x5000 …), and nothing else.
     #[arg(long, value_delimiter = ',')]
     shapes: Vec<Shape>,
+    /// Memory of so many idle sessions with so many channels only, as 5000x50.
+    #[arg(long, value_delimiter = ',', value_parser = idle_size)]
+    idle: Vec<(usize, usize)>,
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: Option<u8>,
     /// Where the programs of peers are.
@@ -109,6 +114,13 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The shape `B50x5000` has the sessions and channels of `5000x50`, and bounds them.
+fn idle_size(text: &str) -> anyhow::Result<(usize, usize)> {
+    let (sessions, channels) = text.split_once('x').unwrap_or((text, "1"));
+    let shape: Shape = format!("B{channels}x{sessions}").parse()?;
+    Ok((shape.sessions, shape.channels))
+}
+
 fn serve(serve: &Serve) -> anyhow::Result<()> {
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     if let Kind::Raw = serve.server {
@@ -131,13 +143,14 @@ fn measure(run: Run) -> anyhow::Result<ExitCode> {
     let is_check = run.depth == Depth::Check;
     let only = if is_check { vec![peer::KANDLE.to_owned()] } else { run.only };
     let servers = Server::chosen(&only, &peers)?;
-    let (warm_up, measured) = if is_check { (200, 600) } else { (300, 1000) };
+    let (warm_up, measured, attempts) = if is_check { (200, 600, 2) } else { (300, 1000, 3) };
     let span = Span { warm_up: Duration::from_millis(warm_up), measured: Duration::from_millis(measured) };
-    let mut bench = Bench::new(peers, servers, span);
+    let mut bench = Bench::new(peers, servers, span, attempts);
     let shapes = |names: &[&str]| names.iter().map(|name| name.parse()).collect::<anyhow::Result<Vec<Shape>>>();
     let rounds = |usual: u8| usize::from(run.rounds.unwrap_or(usual));
-    if !run.shapes.is_empty() {
+    if !run.shapes.is_empty() || !run.idle.is_empty() {
         bench.compare(&run.shapes, rounds(1))?;
+        run.idle.iter().for_each(|(sessions, channels)| bench.idle(*sessions, *channels));
     } else {
         match run.depth {
             Depth::Check => bench.compare(&shapes(&["W1", "W8", "W64", "B10"])?, rounds(3))?,
@@ -145,7 +158,7 @@ fn measure(run: Run) -> anyhow::Result<ExitCode> {
                 bench.compare(&shapes(budget::SHAPES)?, rounds(1))?;
                 at_rates(&mut bench, rounds(1))?;
                 for channels in [1, 50] {
-                    bench.idle(1000, channels);
+                    bench.idle(5000, channels);
                 }
             }
             Depth::Full => {

@@ -5,13 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     bracket::Bracket,
     host,
-    load::{Load, Sample, Span},
+    load::{Load, Span},
     peer::{Peers, Running, Server},
+    sample::Sample,
     shape::{Pace, Shape},
 };
 
-/// How often a bracket is tried until its two raw runs agree.
-const ATTEMPTS: usize = 3;
 /// How long a server may rest before its memory is read.
 const REST: Duration = Duration::from_millis(1500);
 
@@ -57,6 +56,8 @@ pub(crate) struct Bench {
     pub(crate) peers: Peers,
     pub(crate) servers: Vec<Server>,
     pub(crate) span: Span,
+    /// How often a bracket is tried until its two raw runs agree.
+    pub(crate) attempts: usize,
     pub(crate) records: Vec<Record>,
     pub(crate) idle: Vec<Idle>,
     /// Brackets whose raw runs never agreed; the closest attempt was kept.
@@ -64,8 +65,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(peers: Peers, servers: Vec<Server>, span: Span) -> Self {
-        Self { peers, servers, span, records: Vec::new(), idle: Vec::new(), unsteady: 0 }
+    pub(crate) fn new(peers: Peers, servers: Vec<Server>, span: Span, attempts: usize) -> Self {
+        Self { peers, servers, span, attempts, records: Vec::new(), idle: Vec::new(), unsteady: 0 }
     }
 
     /// All servers on all shapes, `rounds` times over, each time in another order.
@@ -109,7 +110,7 @@ impl Bench {
         raw: &mut Option<Sample>,
     ) -> anyhow::Result<Result<Trial, String>> {
         let mut best: Option<Trial> = None;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..self.attempts {
             let before = match raw.take() {
                 Some(before) => before,
                 None => self.measure(&Server::raw(), shape)?,
@@ -151,7 +152,10 @@ impl Bench {
     pub(crate) fn idle(&mut self, sessions: usize, channels: usize) {
         for server in [&[Server::raw()], self.servers.as_slice()].concat() {
             let grown = self.grown(&server, sessions, channels).map_err(|error| format!("{error:#}"));
-            eprintln!("{}, {sessions} idle sessions x {channels}: {grown:.0?} bytes each", server.name);
+            match &grown {
+                Ok(bytes) => eprintln!("{}, {sessions} idle sessions x {channels}: {bytes:.0} bytes each", server.name),
+                Err(error) => eprintln!("{}, {sessions} idle sessions x {channels}: {error}", server.name),
+            }
             self.idle.push(Idle { server: server.name, sessions, channels, bytes_per_session: grown });
         }
     }

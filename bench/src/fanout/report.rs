@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::{
     bracket::Spread,
     budget,
-    load::Sample,
     peer::{RAW, SERVERS},
     plan::{Bench, Trial},
+    sample::Sample,
     shape::{Pace, Shape},
 };
 

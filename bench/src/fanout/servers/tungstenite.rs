@@ -1,14 +1,20 @@
-//! The textbook form: a task per connection, and each message sent by itself through a WebSocket library.
+//! The textbook form: a task per connection and direction, each message sent by itself through a WebSocket library.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::broadcast::{Sender, error::RecvError},
+    sync::broadcast::{Receiver, Sender, error::RecvError},
 };
 use tokio_tungstenite::{
-    accept_async,
+    WebSocketStream, accept_async,
     tungstenite::{Message, Utf8Bytes},
 };
 
@@ -28,25 +34,34 @@ pub(crate) async fn serve(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 async fn connection(socket: TcpStream, sender: Sender<Event>, numbers: Numbers) -> anyhow::Result<()> {
-    let mut events = sender.subscribe();
-    let mut wanted = 0_u64;
-    let mut socket = accept_async(socket).await?;
+    let (sink, mut stream) = accept_async(socket).await?.split();
+    let wanted = Arc::<AtomicU64>::default();
+    let writer = tokio::spawn(write(sink, sender.subscribe(), Arc::clone(&wanted)));
+    while let Some(Ok(Message::Text(text))) = stream.next().await {
+        if let Some(channel) = text.strip_prefix('S') {
+            wanted.fetch_or(1 << numbers.of(channel.into()).await, Ordering::Relaxed);
+        } else if let Some((channel, payload)) = text.strip_prefix('P').and_then(|rest| rest.split_once('\n')) {
+            // The publisher's own writer listens too: there is always a receiver.
+            let _ = sender.send((numbers.of(channel.into()).await, payload.into()));
+        }
+    }
+    writer.abort();
+    Ok(())
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    mut events: Receiver<Event>,
+    wanted: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
     loop {
-        tokio::select! {
-            message = socket.next() => {
-                let Some(Message::Text(text)) = message.transpose()? else { return Ok(()) };
-                if let Some(channel) = text.strip_prefix('S') {
-                    wanted |= 1 << numbers.of(channel.into()).await;
-                } else if let Some((channel, payload)) = text.strip_prefix('P').and_then(|rest| rest.split_once('\n')) {
-                    // The publisher's own task listens too: there is always a receiver.
-                    let _ = sender.send((numbers.of(channel.into()).await, payload.into()));
-                }
+        match events.recv().await {
+            Ok((channel, text)) if wanted.load(Ordering::Relaxed) & (1 << channel) != 0 => {
+                sink.send(Message::Text(text)).await?;
             }
-            event = events.recv() => match event {
-                Ok((channel, text)) if wanted & (1 << channel) != 0 => socket.send(Message::Text(text)).await?,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return Ok(()),
-            }
+            // The client sees the hole in the ids.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return Ok(()),
         }
     }
 }
