@@ -29,6 +29,9 @@ impl Scanner {
     /// Calls `on_id` with each number that follows the key; one that reaches the end of `bytes` is told with the next byte.
     pub(crate) fn scan(&mut self, key: &Key, mut bytes: &[u8], mut on_id: impl FnMut(u64)) {
         bytes = self.resume(bytes);
+        if self.matched > 0 {
+            return;
+        }
         loop {
             if let Some(number) = self.number {
                 let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -50,7 +53,7 @@ impl Scanner {
         self.matched = (1..KEY.len()).rev().find(|length| bytes.ends_with(&KEY[..*length])).unwrap_or(0);
     }
 
-    /// Goes on with a key that the last read cut; gives what is left.
+    /// Goes on with a key that the last read cut; gives what is left, which is nothing while the key goes on.
     fn resume<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         for (at, byte) in bytes.iter().enumerate() {
             while self.matched > 0 && KEY[self.matched] != *byte {
