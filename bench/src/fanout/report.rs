@@ -18,13 +18,13 @@ pub(crate) fn tables(bench: &Bench) -> String {
     let (closed, open): (Vec<_>, Vec<_>) = shapes.iter().partition(|shape| matches!(shape.pace, Pace::Closed(_)));
     if !closed.is_empty() {
         heading(&mut out, "Deliveries a second, as a share of raw: median [min–max]");
-        ratios(&mut out, bench, &closed, |sample| sample.deliveries_per_s);
+        ratios(&mut out, bench, &closed, |sample| sample.deliveries_per_s, short);
     }
     if !open.is_empty() {
         heading(&mut out, "Server CPU per delivery at a fixed rate, as a share of raw: median [min–max]");
-        ratios(&mut out, bench, &open, |sample| sample.server_ns_per_delivery);
+        ratios(&mut out, bench, &open, |sample| sample.server_ns_per_delivery, |ns| format!("{ns:.0} ns"));
         heading(&mut out, "p99 at a fixed rate, as a share of raw: median [min–max]");
-        ratios(&mut out, bench, &open, |sample| sample.latency_ns[1] as f64);
+        ratios(&mut out, bench, &open, |sample| sample.latency_ns[1] as f64, |ns| format!("{:.2} ms", ns / 1e6));
     }
     if !shapes.is_empty() {
         heading(&mut out, "In detail: medians of all runs");
@@ -59,12 +59,13 @@ fn shapes(bench: &Bench) -> Vec<Shape> {
     shapes
 }
 
-fn ratios(out: &mut String, bench: &Bench, shapes: &[&Shape], quantity: fn(&Sample) -> f64) {
+/// Ratios of a quantity; raw itself is shown as `show` writes it.
+fn ratios(out: &mut String, bench: &Bench, shapes: &[&Shape], quantity: fn(&Sample) -> f64, show: fn(f64) -> String) {
     let names = shapes.iter().map(ToString::to_string);
     line(out, &["server".to_owned()].into_iter().chain(names).collect::<Vec<_>>());
     rule(out, shapes.len() + 1);
     let raw = shapes.iter().map(|shape| {
-        Spread::of(bench.raw(shape, quantity)).map_or_else(String::new, |raw| format!("1 = {}", short(raw.median)))
+        Spread::of(bench.raw(shape, quantity)).map_or_else(String::new, |raw| format!("1 = {}", show(raw.median)))
     });
     line(out, &[RAW.to_owned()].into_iter().chain(raw).collect::<Vec<_>>());
     for server in SERVERS.iter().filter(|server| bench.records.iter().any(|record| record.server == server.name)) {
