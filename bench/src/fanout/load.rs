@@ -204,7 +204,10 @@ impl Load {
                     Ok(count) if count > 0 => count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    _ => {
+                    end => {
+                        if self.closed == 0 {
+                            eprintln!("session {number} was closed: {end:?}");
+                        }
                         session.is_open = false;
                         self.closed += 1;
                         break;
