@@ -19,26 +19,41 @@ pub(crate) enum WorkerMessage {
         /// Frames that were dropped before a full queue: channel, form and the last number.
         dropped: Vec<(ChannelId, Form, u64)>,
     },
-    /// A socket to own.
-    Connect(Box<NewSession>),
     /// Close all sessions by that time and end.
     Shutdown { until: i64 },
+}
+
+/// A worker's end.
+pub(crate) struct Inbox {
+    pub(crate) messages: Receiver<WorkerMessage>,
+    pub(crate) sockets: Receiver<Box<NewSession>>,
+}
+
+impl Inbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.sockets.is_empty()
+    }
 }
 
 /// A handle to a worker; clones lead to the same one.
 #[derive(Clone)]
 pub(crate) struct WorkerLink {
     queue: Sender<WorkerMessage>,
+    /// Sockets to own. Each holds one of the node's connections, so that there are never too many, and a worker that is busy
+    /// with frames keeps a client waiting instead of losing it.
+    sockets: Sender<Box<NewSession>>,
     waker: Arc<Waker>,
     signalled: Arc<AtomicBool>,
     sessions: Arc<AtomicUsize>,
 }
 
 impl WorkerLink {
-    /// A link and its worker's end, for which so many messages may wait.
-    pub(crate) fn new(waker: Waker, messages_max: usize) -> (Self, Receiver<WorkerMessage>) {
-        let (queue, inbox) = bounded(messages_max.max(1));
-        let link = Self { queue, waker: Arc::new(waker), signalled: Arc::default(), sessions: Arc::default() };
+    /// A link and its worker's end, for which so many messages and sockets may wait.
+    pub(crate) fn new(waker: Waker, messages_max: usize, sockets_max: usize) -> (Self, Inbox) {
+        let (queue, messages) = bounded(messages_max.max(1));
+        let (sockets, new) = bounded(sockets_max.max(1));
+        let inbox = Inbox { messages, sockets: new };
+        let link = Self { queue, sockets, waker: Arc::new(waker), signalled: Arc::default(), sessions: Arc::default() };
         (link, inbox)
     }
 
@@ -47,6 +62,13 @@ impl WorkerLink {
         let result = self.push(message);
         self.wake();
         result
+    }
+
+    /// Gives the worker a socket; false if it is gone.
+    pub(crate) fn connect(&self, socket: Box<NewSession>) -> bool {
+        let is_sent = self.sockets.try_send(socket).is_ok();
+        self.wake();
+        is_sent
     }
 
     /// Queues a message for when the worker wakes.

@@ -1,6 +1,6 @@
 //! The way to the shards: a bounded queue each, whose shard sleeps while it is empty.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration, vec};
 
 use crossbeam::{
     channel::{Receiver, Sender, TryRecvError, TrySendError, bounded},
@@ -12,22 +12,32 @@ use engine::{
 };
 
 const QUEUE_MAX: usize = 65_536;
+/// Inputs of a burst: more are more bursts.
+const BURST_MAX: usize = 256;
 
 /// The node is shutting down: nothing takes inputs any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node is shut down")]
 pub struct SendError;
 
+/// Inputs that a shard finds together.
+enum Burst {
+    One(Input),
+    Many(Vec<Input>),
+}
+
 /// A shard's end of its queue.
 pub(crate) struct Inbox {
-    inputs: Receiver<Input>,
+    bursts: Receiver<Burst>,
     parker: Parker,
+    /// The rest of the burst that is being taken.
+    begun: vec::IntoIter<Input>,
 }
 
 impl Inbox {
     /// Sleeps until there may be inputs, at the longest so long.
     pub(crate) fn wait(&self, within: Duration) {
-        if self.inputs.is_empty() {
+        if self.is_empty() {
             self.parker.park_timeout(within);
         }
     }
@@ -36,18 +46,27 @@ impl Inbox {
     ///
     /// # Errors
     /// There is none now, or never again.
-    pub(crate) fn take(&self) -> Result<Input, TryRecvError> {
-        self.inputs.try_recv()
+    pub(crate) fn take(&mut self) -> Result<Input, TryRecvError> {
+        if let Some(input) = self.begun.next() {
+            return Ok(input);
+        }
+        match self.bursts.try_recv()? {
+            Burst::One(input) => Ok(input),
+            Burst::Many(inputs) => {
+                self.begun = inputs.into_iter();
+                self.begun.next().ok_or(TryRecvError::Empty)
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.inputs.is_empty()
+        self.begun.as_slice().is_empty() && self.bursts.is_empty()
     }
 }
 
 /// The other end.
 struct Queue {
-    inputs: Sender<Input>,
+    bursts: Sender<Burst>,
     shard: Unparker,
 }
 
@@ -64,10 +83,11 @@ impl ShardSender {
     /// # Errors
     /// [`SendError`] once the node is shut down.
     pub fn try_send(&self, input: Input) -> Result<Option<Input>, SendError> {
-        let Some(queue) = self.queue_of(&input) else { return Ok(None) };
-        let back = queue.push(input)?;
-        queue.shard.unpark();
-        Ok(back)
+        let Some(queue) = self.shard_of(&input).and_then(|shard| self.queues.get(shard)) else { return Ok(None) };
+        Ok(match queue.push(Burst::One(input))? {
+            Some(Burst::One(input)) => Some(input),
+            _ => None,
+        })
     }
 
     /// Queues an input; waits while its queue is full. Inputs of several symbols are split among their shards.
@@ -78,63 +98,62 @@ impl ShardSender {
         self.send_all([input]).await
     }
 
-    /// Queues inputs that belong together, such as the trades of one message, before any shard wakes: what one turn takes
-    /// in, its sessions are sent together. Waits as [`ShardSender::send`] does.
+    /// Queues inputs that belong together, such as the trades of one message, so that their shard finds all of them at once:
+    /// what it takes in together, sessions are sent together. Waits as [`ShardSender::send`] does.
     ///
     /// # Errors
     /// [`SendError`] once the node is shut down.
     pub async fn send_all(&self, inputs: impl IntoIterator<Item = Input, IntoIter: Send>) -> Result<(), SendError> {
-        let result = self.push_all(inputs.into_iter()).await;
-        self.queues.iter().filter(|queue| !queue.inputs.is_empty()).for_each(|queue| queue.shard.unpark());
-        result
-    }
-
-    async fn push_all(&self, inputs: impl Iterator<Item = Input>) -> Result<(), SendError> {
+        let mut bursts = vec![Vec::new(); self.queues.len()];
         for input in inputs {
-            if matches!(input, Input::FeedDown { .. } | Input::FeedUp { .. }) {
-                for part in self.split(input) {
-                    self.push(part).await?;
-                }
-            } else {
-                self.push(input).await?;
+            let Some(shard) = self.split(input, &mut bursts) else { continue };
+            if bursts.get(shard).is_some_and(|burst| burst.len() >= BURST_MAX) {
+                let whole = bursts.get_mut(shard).map(mem::take).unwrap_or_default();
+                self.push(shard, Burst::Many(whole)).await?;
             }
         }
-        Ok(())
-    }
-
-    async fn push(&self, input: Input) -> Result<(), SendError> {
-        let Some(queue) = self.queue_of(&input) else { return Ok(()) };
-        let mut waiting = queue.push(input)?;
-        while let Some(input) = waiting.take() {
-            queue.shard.unpark();
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            waiting = queue.push(input)?;
+        for (shard, burst) in bursts.into_iter().enumerate().filter(|(_, burst)| !burst.is_empty()) {
+            self.push(shard, Burst::Many(burst)).await?;
         }
         Ok(())
     }
 
-    /// Several symbols become one input per shard; [`ShardSender::try_send`] goes by the first symbol alone.
-    fn split(&self, input: Input) -> Vec<Input> {
+    async fn push(&self, shard: usize, burst: Burst) -> Result<(), SendError> {
+        let Some(queue) = self.queues.get(shard) else { return Ok(()) };
+        let mut waiting = queue.push(burst)?;
+        while let Some(burst) = waiting.take() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            waiting = queue.push(burst)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an input into the bursts of its shards, and returns the shard if it is one: several symbols become one input per
+    /// shard, while [`ShardSender::try_send`] goes by the first symbol alone.
+    fn split(&self, input: Input, bursts: &mut [Vec<Input>]) -> Option<usize> {
         let (symbols, since) = match input {
             Input::FeedDown { symbols, since } => (symbols, Some(since)),
             Input::FeedUp { symbols } => (symbols, None),
-            other => return vec![other],
+            other => {
+                let shard = self.shard_of(&other)?;
+                bursts.get_mut(shard)?.push(other);
+                return Some(shard);
+            }
         };
-        let mut parts = vec![Vec::new(); self.queues.len()];
-        for symbol in symbols {
-            if let Some(part) = parts.get_mut(shard_of(symbol, self.queues.len())) {
-                part.push(symbol);
+        for (shard, burst) in bursts.iter_mut().enumerate() {
+            let own = symbols.iter().copied().filter(|symbol| shard_of(*symbol, self.queues.len()) == shard);
+            let symbols: Box<[_]> = own.collect();
+            if !symbols.is_empty() {
+                burst.push(match since {
+                    Some(since) => Input::FeedDown { symbols, since },
+                    None => Input::FeedUp { symbols },
+                });
             }
         }
-        let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Vec::into_boxed_slice);
-        let input = |symbols| match since {
-            Some(since) => Input::FeedDown { symbols, since },
-            None => Input::FeedUp { symbols },
-        };
-        parts.map(input).collect()
+        None
     }
 
-    fn queue_of(&self, input: &Input) -> Option<&Queue> {
+    fn shard_of(&self, input: &Input) -> Option<usize> {
         let symbol = match input {
             Input::Trade(trade) => trade.symbol,
             Input::Proof { symbol, .. } | Input::GapLost { symbol, .. } | Input::Correction { symbol, .. } => *symbol,
@@ -142,16 +161,18 @@ impl ShardSender {
             Input::Subscribe(wish) => wish.channel.symbol(&self.directory)?,
             Input::Unsubscribe { channel, .. } => channel.symbol(&self.directory)?,
         };
-        self.queues.get(shard_of(symbol, self.queues.len()))
+        Some(shard_of(symbol, self.queues.len()))
     }
 }
 
 impl Queue {
-    /// Hands the input back if the queue is full.
-    fn push(&self, input: Input) -> Result<Option<Input>, SendError> {
-        match self.inputs.try_send(input) {
+    /// Wakes the shard; hands the burst back if the queue is full.
+    fn push(&self, burst: Burst) -> Result<Option<Burst>, SendError> {
+        let result = self.bursts.try_send(burst);
+        self.shard.unpark();
+        match result {
             Ok(()) => Ok(None),
-            Err(TrySendError::Full(input)) => Ok(Some(input)),
+            Err(TrySendError::Full(burst)) => Ok(Some(burst)),
             Err(TrySendError::Disconnected(_)) => Err(SendError),
         }
     }
@@ -165,8 +186,11 @@ pub(crate) fn shard_of(symbol: Symbol, shards: usize) -> usize {
 /// One queue per shard.
 pub(crate) fn queues(shards: usize, directory: &Arc<Directory>) -> (ShardSender, Vec<Inbox>) {
     let pair = || {
-        let ((sender, inputs), parker) = (bounded(QUEUE_MAX), Parker::new());
-        (Queue { inputs: sender, shard: parker.unparker().clone() }, Inbox { inputs, parker })
+        let ((sender, bursts), parker) = (bounded(QUEUE_MAX), Parker::new());
+        (
+            Queue { bursts: sender, shard: parker.unparker().clone() },
+            Inbox { bursts, parker, begun: Vec::new().into_iter() },
+        )
     };
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| pair()).unzip();
     (ShardSender { queues: queues.into(), directory: Arc::clone(directory) }, inboxes)

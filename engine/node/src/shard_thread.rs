@@ -224,21 +224,21 @@ mod tests {
     #[test]
     fn before_a_full_worker_frames_are_dropped_and_told_but_answers_are_kept() {
         let poll = Poll::new().unwrap();
-        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), Token(0)).unwrap(), 4096);
+        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), Token(0)).unwrap(), 4096, 1);
         let (mut outlet, metrics) = (Outlet::new(link), Metrics::new());
         let (channel, form, class, bytes) = (ChannelId(3), Form::Text, Class::Event, Bytes::new());
         let frame = |seq| {
             let bytes = bytes.clone();
             Delivery::Frame(Frame { channel, seq, class, form, ts_encode: 0, bytes, body_at: 0, data_at: 1 })
         };
-        let capacity = inbox.capacity().unwrap() as u64;
+        let capacity = inbox.messages.capacity().unwrap() as u64;
         (0..capacity).for_each(|seq| outlet.push(&mut vec![frame(seq)], &metrics));
         let answer = Delivery::Snapshot { session: 9, channel, form, seq: 7, epoch: 1, frames: Vec::new() };
         outlet.push(&mut vec![answer, frame(capacity)], &metrics);
         outlet.push(&mut vec![frame(capacity + 1)], &metrics);
-        assert_eq!(inbox.try_iter().count() as u64, capacity);
+        assert_eq!(inbox.messages.try_iter().count() as u64, capacity);
         outlet.push(&mut Vec::new(), &metrics);
-        let Ok(WorkerMessage::Batch { deliveries, dropped }) = inbox.try_recv() else { panic!() };
+        let Ok(WorkerMessage::Batch { deliveries, dropped }) = inbox.messages.try_recv() else { panic!() };
         assert!(matches!(deliveries[..], [Delivery::Snapshot { session: 9, .. }]));
         assert_eq!(dropped, [(channel, form, capacity + 1)]);
         outlet.push(&mut Vec::new(), &metrics);

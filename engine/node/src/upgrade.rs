@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     auth::{ConnectionCounts, ConnectionPermit, TOKEN_BYTES_MAX},
     deflate,
-    link::{WorkerLink, WorkerMessage},
+    link::WorkerLink,
     session::NewSession,
     tls::{Secure, Tls},
     wire::Wire,
@@ -145,7 +145,7 @@ impl Gate {
         let Admission { permit, connections, form, wire, .. } = admission;
         worker.on_opened();
         let new = Box::new(NewSession { socket, secure, early, form, wire, connections, permit, slot });
-        if worker.try_send(WorkerMessage::Connect(new)).is_err() {
+        if !worker.connect(new) {
             worker.on_closed();
             self.context.metrics.on_refused(1013);
         }

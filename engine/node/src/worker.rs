@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use crossbeam::channel::Receiver;
 use engine::{
     channel::ChannelId,
     market::Directory,
@@ -26,7 +25,7 @@ use crate::{
     config::{Io, NodeConfig},
     deflate::Inflater,
     flush::Batch,
-    link::{WorkerLink, WorkerMessage},
+    link::{Inbox, WorkerLink, WorkerMessage},
     metrics::Metrics,
     sender::ShardSender,
     session::{NewSession, Sending, Session},
@@ -43,6 +42,8 @@ const EVENTS_MAX: usize = 1024;
 const MESSAGES_MAX: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
 const SECOND: i64 = 1_000_000_000;
+/// The reason of close code 1012.
+const RESTART: &str = "server restarts; reconnect with since";
 /// With more inputs than this before full shards, clients are not read.
 const DEFERRED_MAX: usize = 4096;
 
@@ -68,7 +69,7 @@ pub(crate) struct Worker {
     pub(crate) number: WorkerId,
     pub(crate) context: Arc<Context>,
     pub(crate) poll: Poll,
-    inbox: Receiver<WorkerMessage>,
+    inbox: Inbox,
     pub(crate) link: WorkerLink,
     pub(crate) sessions: Slab<Session>,
     pub(crate) table: Table,
@@ -106,7 +107,11 @@ impl Worker {
         core: Option<core_affinity::CoreId>,
     ) -> io::Result<(WorkerLink, JoinHandle<()>)> {
         let poll = Poll::new()?;
-        let (link, inbox) = WorkerLink::new(Waker::new(poll.registry(), WAKE)?, context.config.worker_messages_max);
+        let (link, inbox) = WorkerLink::new(
+            Waker::new(poll.registry(), WAKE)?,
+            context.config.worker_messages_max,
+            context.config.limits.connections,
+        );
         let table = Table::new(ChannelId::count(&context.directory));
         let worker = Self {
             number,
@@ -217,17 +222,20 @@ impl Worker {
 
     fn read_queue(&mut self) {
         for _ in 0..MESSAGES_MAX {
-            let Ok(message) = self.inbox.try_recv() else { return };
+            let Ok(new) = self.inbox.sockets.try_recv() else { break };
+            self.connect(*new);
+        }
+        for _ in 0..MESSAGES_MAX {
+            let Ok(message) = self.inbox.messages.try_recv() else { return };
             match message {
                 WorkerMessage::Batch { deliveries, dropped } => {
                     deliveries.into_iter().for_each(|delivery| self.on_delivery(delivery));
                     dropped.into_iter().for_each(|(channel, form, seq)| self.on_dropped(channel, form, seq));
                 }
-                WorkerMessage::Connect(new) => self.connect(*new),
                 WorkerMessage::Shutdown { until } => {
                     self.stop_at = Some(until);
                     let keys: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
-                    keys.into_iter().for_each(|key| self.close(key, 1012, "server restarts; reconnect with since"));
+                    keys.into_iter().for_each(|key| self.close(key, 1012, RESTART));
                 }
             }
         }
@@ -267,6 +275,9 @@ impl Worker {
         self.welcome(key, id, new.connections);
         self.on_bytes(key, &new.early);
         self.unread.push_back(id);
+        if self.stop_at.is_some() {
+            self.close(key, 1012, RESTART);
+        }
     }
 
     fn welcome(&mut self, key: usize, id: SessionId, connections: u32) {
