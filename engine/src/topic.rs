@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::{
+    block::Block,
     candle::Candle,
     channel::ChannelId,
     feed_gap::FeedGap,
@@ -63,6 +64,7 @@ pub(crate) struct Topic {
     wires: [Wire; 2],
     idle: Option<Timestamp>,
     buffer: Vec<u8>,
+    block: Block,
 }
 
 impl Topic {
@@ -72,7 +74,18 @@ impl Topic {
         let prefix = format!("{{\"op\":\"event\",\"channel\":\"{name}\",\"seq\":").into_bytes();
         let wires = [Wire::default(), Wire::default()];
         let (label, name) = (label.into(), name.into());
-        Self { channel, label, prefix, name, epoch, seq: 0, wires, idle: None, buffer: Vec::new() }
+        Self {
+            channel,
+            label,
+            prefix,
+            name,
+            epoch,
+            seq: 0,
+            wires,
+            idle: None,
+            buffer: Vec::new(),
+            block: Block::default(),
+        }
     }
 
     pub(crate) fn join(&mut self, worker: WorkerId, form: Form) {
@@ -186,7 +199,7 @@ impl Topic {
             out.push(b'}');
         }
         let start = finish_text(&mut out);
-        let bytes = Bytes::copy_from_slice(out.get(start..).unwrap_or_default());
+        let bytes = self.block.copy(out.get(start..).unwrap_or_default());
         self.buffer = out;
         let body_at = 10 - start as u16;
         Frame {
