@@ -79,7 +79,7 @@ const HEADER_BYTES_MAX: usize = 10;
 /// Starts a text frame in an empty buffer: leaves room for a header of any size, see [`finish_text`].
 pub fn begin_text(out: &mut Vec<u8>) {
     out.clear();
-    out.resize(HEADER_BYTES_MAX, 0);
+    out.extend_from_slice(&[0; HEADER_BYTES_MAX]);
 }
 
 /// Writes the header before the text that was appended since [`begin_text`] and returns where the frame starts.

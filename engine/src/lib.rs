@@ -1,14 +1,16 @@
 //! Streaming core: trades in, encoded frames out. No I/O, no clock, no lock, no async.
 //!
-//! `number` → `market` → `interval` → `continuity` → `candle` → `series` → `aggregator` → `ticker` → `ring` → `json` →
-//! `frame` → `channel` → `message` → `shard`. Read `shard` first: it calls all the others.
+//! `digits` → `number` → `market` → `interval` → `continuity` → `candle` → `series` → `aggregator` → `ticker` → `ring` →
+//! `json` → `frame` → `block` → `channel` → `message` → `topic` → `shard`. Read `shard` first: it calls all the others.
 //!
 //! Time and trades are inputs, frames are outputs: the same inputs give the same bytes.
 
 pub mod aggregator;
+mod block;
 pub mod candle;
 pub mod channel;
 pub mod continuity;
+mod digits;
 pub mod feed_gap;
 pub mod fold;
 pub mod frame;

@@ -1,5 +1,7 @@
 //! Exact decimal text ↔ scaled integer, both ways. Nothing here passes through a float.
 
+use crate::digits::Digits;
+
 /// How many decimals one unit of an integer stands for: `Scale(2)` means that 1 is 0.01. From 0 to 18.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scale(u8);
@@ -97,6 +99,28 @@ const POWERS_I64: [i64; 19] = {
     table
 };
 
+/// The powers of ten up to sixteen decimals, which one division takes off.
+const UNITS: [u64; 17] = {
+    let mut table = [1_u64; 17];
+    let mut index = 1;
+    while index < table.len() {
+        table[index] = table[index - 1] * 10;
+        index += 1;
+    }
+    table
+};
+
+/// The powers of ten that fit into 128 bits.
+const POWERS: [u128; 39] = {
+    let mut table = [1_u128; 39];
+    let mut index = 1;
+    while index < table.len() {
+        table[index] = table[index - 1] * 10;
+        index += 1;
+    }
+    table
+};
+
 /// Any decimal: checks the grammar, gathers the significant digits and moves the point by the exponent.
 fn general(text: &[u8], scale: u8) -> Result<i64, NumberError> {
     if text.is_empty() || text.len() > DECIMAL_BYTES_MAX {
@@ -157,9 +181,17 @@ fn exponent(text: &[u8]) -> Result<i32, NumberError> {
 /// Appends `value` in decimal digits.
 #[inline]
 pub fn write_integer(out: &mut Vec<u8>, value: u64) {
-    let mut buffer = [0_u8; 20];
-    let start = digits_u64(&mut buffer, value);
-    out.extend_from_slice(buffer.get(start..).unwrap_or_default());
+    if value < Digits::LIMIT {
+        Digits::of(value).append_integer(out);
+    } else {
+        write_long(out, value);
+    }
+}
+
+#[inline(never)]
+fn write_long(out: &mut Vec<u8>, value: u64) {
+    write_integer(out, value / Digits::LIMIT);
+    Digits::of(value % Digits::LIMIT).append_all(out);
 }
 
 /// Appends `value` in decimal digits with a leading minus where it is negative.
@@ -183,126 +215,74 @@ pub fn write_decimal_signed(out: &mut Vec<u8>, value: i128, decimals: u8) {
 /// Appends an amount in units of `decimals` decimals as the shortest exact decimal: 150 at 2 is `1.5`, 100 is `1`.
 ///
 /// `decimals` may reach 36: a product of a price and a quantity has the decimals of both.
-#[inline]
 pub fn write_decimal(out: &mut Vec<u8>, value: u128, decimals: u8) {
-    if let Ok(small) = u64::try_from(value) {
-        return write_small(out, small, decimals);
+    let decimals = usize::from(decimals);
+    let (Ok(value), Some(unit)) = (u64::try_from(value), UNITS.get(decimals)) else {
+        return write_wide(out, value, decimals.min(POWERS.len() - 1));
+    };
+    write_integer(out, value / unit);
+    let rest = value % unit;
+    if rest > 0 {
+        out.push(b'.');
+        write_fraction(out, rest.wrapping_mul(UNITS[UNITS.len() - 1 - decimals]));
     }
-    // A sum of products has the zeros of both scales at its end: without eight of them it mostly fits into 64 bits.
-    const EIGHT: u128 = 100_000_000;
-    let shorter = value / EIGHT;
-    if decimals >= 8
-        && shorter * EIGHT == value
-        && let Ok(small) = u64::try_from(shorter)
-    {
-        return write_small(out, small, decimals - 8);
-    }
-    let mut buffer = [b'0'; 40];
-    let start = digits_u128(&mut buffer, value);
-    write_point(out, &buffer, start, usize::from(decimals).min(39));
 }
 
-/// The common case of [`write_decimal`]: takes zeros off the end by division, which costs less than writing them.
-#[inline]
-fn write_small(out: &mut Vec<u8>, mut value: u64, mut decimals: u8) {
-    for (zeros, power) in [(8, 100_000_000), (4, 10_000), (2, 100), (1, 10)] {
-        if decimals >= zeros && value.is_multiple_of(power) {
-            value /= power;
-            decimals -= zeros;
+/// Appends the sixteen decimals `value` without the zeros at their end.
+fn write_fraction(out: &mut Vec<u8>, value: u64) {
+    let (high, low) = (Digits::of(value / Digits::LIMIT), value % Digits::LIMIT);
+    if low == 0 {
+        high.append_fraction(out);
+    } else {
+        high.append_all(out);
+        Digits::of(low).append_fraction(out);
+    }
+}
+
+/// Any amount: the whole part, then the decimals, sixteen at a time until the rest is zero.
+#[inline(never)]
+fn write_wide(out: &mut Vec<u8>, value: u128, mut decimals: usize) {
+    const SIXTEEN: usize = UNITS.len() - 1;
+    let whole = value / POWERS[decimals];
+    let mut rest = value.wrapping_sub(whole.wrapping_mul(POWERS[decimals]));
+    write_whole(out, whole);
+    if rest > 0 {
+        out.push(b'.');
+    }
+    while decimals > SIXTEEN && rest > 0 {
+        decimals -= SIXTEEN;
+        let next = rest / POWERS[decimals];
+        rest = rest.wrapping_sub(next.wrapping_mul(POWERS[decimals]));
+        let next = next as u64;
+        if rest == 0 {
+            return write_fraction(out, next);
+        }
+        Digits::of(next / Digits::LIMIT).append_all(out);
+        Digits::of(next % Digits::LIMIT).append_all(out);
+    }
+    if rest > 0 {
+        write_fraction(out, rest as u64 * UNITS[SIXTEEN - decimals]);
+    }
+}
+
+fn write_whole(out: &mut Vec<u8>, value: u128) {
+    const LIMIT: u128 = Digits::LIMIT as u128;
+    match u64::try_from(value) {
+        Ok(value) => write_integer(out, value),
+        Err(_) => {
+            write_whole(out, value / LIMIT);
+            Digits::of((value % LIMIT) as u64).append_all(out);
         }
     }
-    if decimals == 0 {
-        return write_integer(out, value);
-    }
-    let mut digits = [b'0'; 20];
-    let from = digits_u64(&mut digits, value);
-    let decimals = usize::from(decimals);
-    if decimals >= 20 {
-        let mut buffer = [b'0'; 40];
-        buffer[20..].copy_from_slice(&digits);
-        return write_point(out, &buffer, 20 + from, decimals.min(39));
-    }
-    // Fewer decimals than the buffer has room: the zeros before the digits are in it already.
-    let point = 20 - decimals;
-    let (whole, fraction) = digits.split_at(point);
-    match whole.get(from..) {
-        Some(whole) if !whole.is_empty() => out.extend_from_slice(whole),
-        _ => out.push(b'0'),
-    }
-    let kept = fraction.iter().rposition(|&byte| byte != b'0').map_or(0, |last| last + 1);
-    if kept > 0 {
-        out.push(b'.');
-        out.extend_from_slice(fraction.get(..kept).unwrap_or_default());
-    }
 }
 
-/// Writes the digits `buffer[start..]`, padded with the zeros before them, with a point before the last `decimals`.
-#[inline]
-fn write_point(out: &mut Vec<u8>, buffer: &[u8; 40], start: usize, decimals: usize) {
-    let point = 40 - decimals;
-    if start < point {
-        out.extend_from_slice(buffer.get(start..point).unwrap_or_default());
-    } else {
-        out.push(b'0');
-    }
-    let fraction = buffer.get(point..).unwrap_or_default();
-    let kept = fraction.iter().rposition(|&byte| byte != b'0').map_or(0, |last| last + 1);
-    if kept > 0 {
-        out.push(b'.');
-        out.extend_from_slice(fraction.get(..kept).unwrap_or_default());
-    }
-}
-
-const PAIRS: [u8; 200] = {
-    let mut table = [0_u8; 200];
-    let mut index = 0;
-    while index < 100 {
-        table[index * 2] = b'0' + (index / 10) as u8;
-        table[index * 2 + 1] = b'0' + (index % 10) as u8;
-        index += 1;
-    }
-    table
-};
-
-/// Fills `buffer` from its end with the digits of `value` and returns where they start; zero is one digit.
-#[inline]
-fn digits_u64(buffer: &mut [u8; 20], mut value: u64) -> usize {
-    let mut at = 20;
-    while value >= 100 {
-        let pair = (value % 100) as usize * 2;
-        value /= 100;
-        at -= 2;
-        buffer[at] = PAIRS[pair];
-        buffer[at + 1] = PAIRS[pair + 1];
-    }
-    if value >= 10 {
-        at -= 2;
-        buffer[at] = PAIRS[value as usize * 2];
-        buffer[at + 1] = PAIRS[value as usize * 2 + 1];
-    } else {
-        at -= 1;
-        buffer[at] = b'0' + value as u8;
-    }
-    at
-}
-
-/// As [`digits_u64`] for values beyond 64 bits: 19 digits at a time, so that only one wide division is needed for each.
-fn digits_u128(buffer: &mut [u8; 40], mut value: u128) -> usize {
-    const CHUNK: u128 = 10_000_000_000_000_000_000;
-    let mut end = 40;
-    let mut start = 40;
-    while value > 0 {
-        let mut digits = [0_u8; 20];
-        // One wide division: the remainder comes from the quotient.
-        let rest = value / CHUNK;
-        let from = digits_u64(&mut digits, (value - rest * CHUNK) as u64);
-        value = rest;
-        let count = 20 - from;
-        start = end - count;
-        buffer[start..end].copy_from_slice(&digits[from..]);
-        end = end.saturating_sub(19);
-    }
-    start
+/// [`write_decimal`] as one would write it without a thought for speed.
+#[cfg(test)]
+pub(crate) fn plain_decimal(value: u128, decimals: u8) -> String {
+    let digits = format!("{value:0>width$}", width = usize::from(decimals) + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - usize::from(decimals));
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
 }
 
 #[cfg(test)]
@@ -310,6 +290,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Every count of digits, with any count of zeros at the end and values one off a power of ten.
+    fn amounts() -> impl Strategy<Value = u128> {
+        let long = (any::<u128>(), 0_u32..128, 0_u32..39).prop_map(|(value, shift, zeros)| {
+            let power = 10_u128.pow(zeros);
+            (value >> shift) / power * power
+        });
+        let near = (0_u32..39, 0_u128..3).prop_map(|(power, offset)| 10_u128.pow(power) - 1 + offset);
+        prop_oneof![long, near, Just(u128::MAX), Just(u128::from(u64::MAX))]
+    }
+
+    #[test]
+    fn every_power_of_ten_and_its_neighbours_are_exact_at_every_scale() {
+        for power in (0..39).map(|exponent| 10_u128.pow(exponent)).chain([u128::MAX, 1 << 64]) {
+            for (value, decimals) in [power - 1, power, power.saturating_add(1)]
+                .into_iter()
+                .flat_map(|value| (0..=36).map(move |decimals| (value, decimals)))
+            {
+                let mut out = Vec::new();
+                write_decimal(&mut out, value, decimals);
+                assert_eq!(String::from_utf8(out).unwrap(), plain_decimal(value, decimals), "{value} at {decimals}");
+            }
+        }
+    }
 
     fn check(text: &str, scale: u8, want: Result<i64, NumberError>) {
         assert_eq!(parse_decimal(text.as_bytes(), Scale::new(scale).unwrap()), want, "{text} at {scale}");
@@ -361,22 +365,18 @@ mod tests {
         }
 
         #[test]
-        fn prop_wide_amounts_keep_every_digit(value in any::<u128>()) {
+        fn prop_amounts_equal_a_plain_reference(value in amounts(), decimals in 0_u8..=36) {
             let mut out = Vec::new();
-            write_decimal(&mut out, value, 0);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+            write_decimal(&mut out, value, decimals);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), plain_decimal(value, decimals));
         }
 
         #[test]
-        fn prop_amounts_equal_a_plain_reference(value in any::<u64>(), zeros in 0_u32..12, decimals in 0_u8..=36) {
-            let value = u128::from(value) * 10_u128.pow(zeros);
-            let digits = format!("{value:0>width$}", width = usize::from(decimals) + 1);
-            let (whole, fraction) = digits.split_at(digits.len() - usize::from(decimals));
-            let fraction = fraction.trim_end_matches('0');
-            let want = if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") };
+        fn prop_integers_equal_a_plain_reference(value in amounts()) {
             let mut out = Vec::new();
-            write_decimal(&mut out, value, decimals);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), want);
+            write_integer(&mut out, value as u64);
+            write_signed(&mut out, value as i64);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), format!("{}{}", value as u64, value as i64));
         }
 
         #[test]

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::{
+    block::Block,
     candle::Candle,
     channel::ChannelId,
     feed_gap::FeedGap,
     frame::{Class, Form, Frame, begin_text, finish_text, text_frame},
-    json::{write_candle, write_ticker, write_trade},
+    json::{CandleText, write_candle, write_ticker, write_trade},
     market::{Directory, Instrument, Timestamp, Trade},
     message::{Delivery, Outputs, Subscribe, WorkerId},
     number::{write_integer, write_signed},
@@ -48,6 +49,7 @@ struct Wire {
     base: u64,
     log: VecDeque<Logged>,
     bytes: usize,
+    candle: CandleText,
 }
 
 /// See the module.
@@ -62,6 +64,7 @@ pub(crate) struct Topic {
     wires: [Wire; 2],
     idle: Option<Timestamp>,
     buffer: Vec<u8>,
+    block: Block,
 }
 
 impl Topic {
@@ -71,7 +74,18 @@ impl Topic {
         let prefix = format!("{{\"op\":\"event\",\"channel\":\"{name}\",\"seq\":").into_bytes();
         let wires = [Wire::default(), Wire::default()];
         let (label, name) = (label.into(), name.into());
-        Self { channel, label, prefix, name, epoch, seq: 0, wires, idle: None, buffer: Vec::new() }
+        Self {
+            channel,
+            label,
+            prefix,
+            name,
+            epoch,
+            seq: 0,
+            wires,
+            idle: None,
+            buffer: Vec::new(),
+            block: Block::default(),
+        }
     }
 
     pub(crate) fn join(&mut self, worker: WorkerId, form: Form) {
@@ -141,10 +155,14 @@ impl Topic {
             let frame = self.encode(class, content, instrument, form, now);
             let wire = self.wire(form);
             wire.keep(&frame);
-            for (worker, _) in &wire.workers {
-                if let Some(deliveries) = out.workers.get_mut(usize::from(*worker)) {
-                    deliveries.push(Delivery::Frame(frame.clone()));
+            let mut deliver = |worker: WorkerId, frame| {
+                if let Some(deliveries) = out.workers.get_mut(usize::from(worker)) {
+                    deliveries.push(Delivery::Frame(frame));
                 }
+            };
+            if let Some((last, others)) = wire.workers.split_last() {
+                others.iter().for_each(|(worker, _)| deliver(*worker, frame.clone()));
+                deliver(last.0, frame);
             }
         }
         count
@@ -171,11 +189,17 @@ impl Topic {
             out.push(b',');
             data_at = out.len();
             out.extend_from_slice(b"\"data\":");
-            self.write(&mut out, content, instrument, form);
+            if let Content::Candle(candle) = content {
+                let [number, text] = &mut self.wires;
+                let wire = if form == Form::Number { number } else { text };
+                wire.candle.write(&mut out, candle, instrument, &self.label, form);
+            } else {
+                self.write(&mut out, content, instrument, form);
+            }
             out.push(b'}');
         }
         let start = finish_text(&mut out);
-        let bytes = Bytes::copy_from_slice(out.get(start..).unwrap_or_default());
+        let bytes = self.block.copy(out.get(start..).unwrap_or_default());
         self.buffer = out;
         let body_at = 10 - start as u16;
         Frame {
