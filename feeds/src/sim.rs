@@ -3,6 +3,8 @@
 //! The shape follows recorded markets: the busiest second of a minute brings about twenty times the mean, most of it
 //! within 100 ms, and two thirds of all trades share their millisecond with another one. Integers only: the same seed
 //! and the same steps give the same trades.
+//!
+//! Beside it: `metronome` (a steady market), `rounds` (recorded trades in a loop), `due` (ids that carry time).
 
 use std::time::Duration;
 
@@ -14,6 +16,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
 use crate::supervisor::{Clock, Sink};
+
+pub mod due;
+pub mod metronome;
+pub mod rounds;
 
 const MS: i64 = 1_000_000;
 /// A longer pause than this is not caught up: the market stood still.
