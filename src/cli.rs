@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::{interval::Interval, market::Venue};
 
+pub use self::load::{LoadArgs, LoadtestArgs, Market, Profile, ScenarioCommand, SimulateArgs};
 use crate::replay::csv::Columns;
+
+mod load;
 
 /// The command line.
 #[derive(Parser)]
@@ -35,36 +38,10 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Watch channels in the terminal.
     Tail(TailArgs),
-    /// Open many connections, check every event and measure its latency.
-    Loadtest(LoadtestArgs),
-}
-
-/// `kandle loadtest`.
-#[derive(Args)]
-#[command(
-    after_help = "Example:\n  kandle loadtest market.BTC.1s trades.BTC --connections 10 --seconds 10 --key kai-…\n\n\
-                        The key must allow that many connections. Latency is from an event's `ts` to its receipt, by the\n\
-                        clock of one machine, in milliseconds. It ends by itself, with code 1 if an event was missing."
-)]
-pub struct LoadtestArgs {
-    /// What each connection subscribes to.
-    #[arg(required = true, value_name = "CHANNEL")]
-    pub channels: Vec<String>,
-    /// The server.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub address: SocketAddr,
-    /// The API key; better in the environment, where no process list shows it.
-    #[arg(long, value_name = "KEY", env = "KANDLE_API_KEY", hide_env_values = true)]
-    pub key: Option<String>,
-    /// How many connections.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub connections: usize,
-    /// How long each listens.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub seconds: u64,
-    /// Allow an address beyond this machine, which you must own.
-    #[arg(long)]
-    pub allow_remote: bool,
+    /// Serve a synthetic market whose ids say when each trade was due: something to load.
+    Simulate(SimulateArgs),
+    /// Open many sessions, check every event and measure its latency.
+    Loadtest(Box<LoadtestArgs>),
 }
 
 /// `kandle serve`.
@@ -256,6 +233,12 @@ mod tests {
             "kandle replay a.csv --format csv --symbol X --columns time=1,price=2 --time-unit ms --out - --fill none",
             "kandle replay a.gz --venue binance --speed max",
             "kandle tail market.BTC.1m --key kai-x --count 3",
+            "kandle simulate --symbols 8 --rate 2000 --profile recorded",
+            "kandle loadtest follow market.BTC.1s trades.BTC --connections 10 --address 127.0.0.1:8080 --key kai-x",
+            "kandle loadtest fanout --connections 1000 --channels 8 --ramp --p99-ms 10 --plot a.svg --json a.json",
+            "kandle loadtest fanout --saturate --symbols 1 --channels 10",
+            "kandle loadtest slow --connections 500 --ratio-max 1.2",
+            "kandle loadtest reconnect-storm --connections 5000",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -266,6 +249,10 @@ mod tests {
             "kandle replay a.gz --venue okx --interval 7m --out -",
             "kandle replay a.gz --venue okx --speed 0",
             "kandle tail",
+            "kandle loadtest",
+            "kandle loadtest follow",
+            "kandle loadtest fanout --saturate --ramp",
+            "kandle loadtest idle --connections 0",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -25,7 +25,8 @@ const RECORDING: &[u8] = include_bytes!("../demo/binance_btcusdt_trades_2024-08-
 /// The recording is 3.8 MB of text.
 const RECORDING_BYTES_MAX: u64 = 16 << 20;
 const ALIAS: &str = "BTC";
-const INSTRUMENT: &str = "BTCUSDT";
+/// The venue's name of what was recorded.
+pub(crate) const INSTRUMENT: &str = "BTCUSDT";
 /// How much of the past is there at the start. It must lie inside the late window, or the node would drop it.
 const HISTORY: i64 = 330_000_000_000;
 const LATE_WINDOW_MS: i64 = 400_000;
@@ -72,7 +73,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
 }
 
 /// The trades of the bundled frames, read by the venue's own parser.
-fn recorded(directory: &Directory) -> anyhow::Result<Vec<Trade>> {
+pub(crate) fn recorded(directory: &Directory) -> anyhow::Result<Vec<Trade>> {
     let mut text = Vec::new();
     let decoder = zstd::stream::Decoder::with_buffer(RECORDING).context("the bundled recording is damaged")?;
     decoder.take(RECORDING_BYTES_MAX).read_to_end(&mut text).context("the bundled recording is damaged")?;

@@ -1,7 +1,7 @@
 //! Wiring: settings, the command line and what its commands do. The parts that are wired live in the other crates.
 //!
 //! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `tail`,
-//! `load`: one module per command. `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
+//! `simulate`, `load`: one module per command. `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
 
 use std::io::IsTerminal;
 
@@ -18,6 +18,7 @@ pub mod load;
 pub mod pacer;
 pub mod replay;
 pub mod serve;
+pub mod simulate;
 pub mod system;
 pub mod tail;
 pub mod view;
@@ -43,7 +44,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(args) => demo::run(&args).await,
             Command::Replay(args) => replay::live::run(args).await,
             Command::Tail(args) => tail::run(&args).await,
-            Command::Loadtest(args) => load::run(args).await,
+            Command::Simulate(args) => simulate::run(&args).await,
+            // It has an event loop of its own.
+            Command::Loadtest(args) => load::run(&args),
         }
     });
     // A thread that still reads a file or a name server must not hold the exit up.

@@ -106,16 +106,13 @@ fn a_browsers_websocket_works_and_sees_the_close_codes() {
 fn the_load_test_client_finds_no_hole_in_the_demo() {
     let kandle = Kandle::demo();
     let address = kandle.url.strip_prefix("http://").unwrap();
-    let output = crate::process::command(&["loadtest", "market.BTC.1s", "trades.BTC", "ticker.BTC", "--seconds", "4"])
-        .args(["--connections", "8", "--address", address, "--key", &kandle.key])
+    let output = crate::process::command(&["loadtest", "follow", "market.BTC.1s", "trades.BTC", "ticker.BTC"])
+        .args(["--connections", "8", "--seconds", "4", "--json", "-", "--address", address, "--key", &kandle.key])
         .output()
         .unwrap();
-    let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let number = |row: &str| {
-        let line = table.lines().find(|line| line.starts_with(row)).unwrap_or_else(|| panic!("{table}"));
-        line.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap()
-    };
-    assert_eq!((number("connections"), number("holes")), (8, 0), "{table}");
-    assert!(number("events") > 50, "{table}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let phase = &report["phases"][0];
+    assert_eq!((&phase["sessions"], &phase["counts"]["holes"]), (&8.into(), &0.into()), "{report}");
+    assert!(phase["counts"]["events"].as_u64().unwrap() > 50, "{report}");
 }

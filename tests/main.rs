@@ -7,6 +7,7 @@ mod end_to_end;
 mod fixtures;
 mod golden;
 mod hostile;
+mod loadtest;
 mod process;
 mod replay;
 mod shard;

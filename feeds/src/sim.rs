@@ -88,6 +88,11 @@ impl Sim {
         Self { rng, markets, weight, rate: i64::from(trades_per_second), owed: 0, last: None, burst_ms: 0 }
     }
 
+    /// Goes on with another mean.
+    pub fn set_rate(&mut self, trades_per_second: u32) {
+        self.rate = i64::from(trades_per_second);
+    }
+
     /// Appends the trades between the last step and `now`, in order. The first step only sets the time.
     pub fn step(&mut self, now: Timestamp, out: &mut Vec<Trade>) {
         let now_ms = now.millis();

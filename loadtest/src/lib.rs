@@ -1,123 +1,77 @@
-//! A load-test client: many connections, every event checked, latency by histogram.
+//! A load test: many sessions on one thread, every frame checked, latency from when a trade was due.
 //!
-//! `session` (one connection) → `run` (all of them for a bounded time) → `Report`. It stops by itself, and it only goes
-//! to loopback unless told otherwise.
+//! `wire` (WebSocket) and `scan` (events) → `tally` (what a group saw) and `mirror` (its candles) → `session` (one
+//! connection) → `swarm` (all of them) → `trial` (a server, a swarm, measured phases) → `scenario` → `report`, `plot`.
+//! It stops by itself, and goes beyond loopback only if told to.
 
-mod clock;
+pub mod clock;
+mod mirror;
+pub mod plot;
+pub mod process;
+pub mod report;
+mod scan;
+pub mod scenario;
+pub mod server;
 mod session;
+mod swarm;
+mod tally;
+mod trial;
+mod wire;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
-use hdrhistogram::Histogram;
-use tokio::task::JoinSet;
+pub use scenario::{Load, Pace, Scenario, run};
+pub use trial::Progress;
 
-pub use session::{LoadError, Tally};
+/// The most sessions of one run.
+pub const CONNECTIONS_MAX: usize = 60_000;
 
-/// The most connections of one run.
-pub const CONNECTIONS_MAX: usize = 20_000;
-
-/// What to do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The server.
-    pub address: SocketAddr,
-    /// The key to connect with; it must allow that many connections.
-    pub key: String,
-    /// How many connections to open.
-    pub connections: usize,
-    /// What each of them subscribes to.
-    pub channels: Vec<String>,
-    /// How long to listen once all are connected.
-    pub listen: Duration,
-    /// Whether an address beyond loopback is meant.
-    pub allow_remote: bool,
-}
-
-/// What was measured.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Connections that were open to the end.
-    pub connections: usize,
-    /// Connections that failed, with the first reason.
-    pub failed: (usize, Option<String>),
-    /// How long was listened.
-    pub seconds: u64,
-    /// Events received by all.
-    pub events: u64,
-    /// Events that the server told to have skipped or lost.
-    pub told: u64,
-    /// Numbers missing in a channel without a word of the server: must be zero.
-    pub holes: u64,
-    /// Bytes of JSON received.
-    pub bytes: u64,
-    /// Milliseconds from the event's `ts` to its receipt, on one clock.
-    pub latency_ms: Histogram<u64>,
-}
-
-/// Runs the plan.
-///
-/// # Errors
-/// [`LoadError`] if the plan is out of bounds or nobody could connect.
-pub async fn run(plan: Plan) -> Result<Report, LoadError> {
-    if !plan.allow_remote && !plan.address.ip().is_loopback() {
-        return Err(LoadError::Remote(plan.address));
-    }
-    if plan.connections == 0 || plan.connections > CONNECTIONS_MAX {
-        return Err(LoadError::Connections(plan.connections));
-    }
-    let plan = Arc::new(plan);
-    let mut tasks = JoinSet::new();
-    for index in 0..plan.connections {
-        tasks.spawn(session::follow(Arc::clone(&plan)));
-        if index % 64 == 63 {
-            // Opens about ten thousand a second at the most, so that the server's queue of new connections lasts.
-            tokio::time::sleep(Duration::from_millis(6)).await;
-        }
-    }
-    let mut all = Tally::new()?;
-    let (mut connections, mut failed) = (0, (0, None));
-    while let Some(ended) = tasks.join_next().await {
-        match ended {
-            Ok(Ok(tally)) => {
-                connections += 1;
-                all.add(&tally)?;
-            }
-            Ok(Err(error)) => {
-                failed.0 += 1;
-                failed.1.get_or_insert_with(|| error.to_string());
-            }
-            Err(error) => {
-                failed.0 += 1;
-                failed.1.get_or_insert_with(|| error.to_string());
-            }
-        }
-    }
-    if connections == 0 {
-        return Err(LoadError::Nobody(failed.1.unwrap_or_default()));
-    }
-    let Tally { events, told, holes, bytes, latency_ms, .. } = all;
-    let seconds = plan.listen.as_secs().max(1);
-    Ok(Report { connections, failed, seconds, events, told, holes, bytes, latency_ms })
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "connections      {:>12}", self.connections)?;
-        if let (count @ 1.., Some(reason)) = (self.failed.0, &self.failed.1) {
-            writeln!(f, "failed           {count:>12}  {reason}")?;
-        }
-        writeln!(f, "events           {:>12}  {} a second", self.events, self.events / self.seconds)?;
-        writeln!(f, "bytes            {:>12}", self.bytes)?;
-        writeln!(f, "told as skipped  {:>12}", self.told)?;
-        writeln!(f, "holes            {:>12}  must be 0", self.holes)?;
-        let at = |quantile| self.latency_ms.value_at_quantile(quantile);
-        write!(
-            f,
-            "latency ms       p50 {}  p99 {}  p99.9 {}  max {}",
-            at(0.5),
-            at(0.99),
-            at(0.999),
-            self.latency_ms.max()
-        )
-    }
+/// Why a run could not be made. What it found to be wrong is in its report.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The address is not on this machine.
+    #[error("{0} is not on loopback: give --allow-remote if that machine is yours")]
+    Remote(SocketAddr),
+    /// None, or too many.
+    #[error("{0} connections: between 1 and {max} can be opened", max = CONNECTIONS_MAX)]
+    Connections(usize),
+    /// More channels than there are.
+    #[error("{channels} channels of {symbols} symbols: each symbol has {KINDS}", KINDS = scenario::KINDS.len())]
+    Channels {
+        /// How many were asked for.
+        channels: usize,
+        /// Of how many symbols.
+        symbols: usize,
+    },
+    /// Not all sessions became live.
+    #[error("{left} sessions were not open within {within:?}: {reason}")]
+    Opening {
+        /// How many.
+        left: usize,
+        /// How long was waited.
+        within: Duration,
+        /// The first reason that is known.
+        reason: String,
+    },
+    /// A socket could not be opened.
+    #[error("cannot connect; is the limit of open files (ulimit -n) high enough?")]
+    Connect(#[source] io::Error),
+    /// The event loop.
+    #[error("cannot wait for sockets")]
+    Poll(#[from] io::Error),
+    /// The child.
+    #[error("the server of this test failed")]
+    Child(#[source] io::Error),
+    /// The child said something else than where it is.
+    #[error("the server of this test did not start: {0:?}")]
+    Silent(String),
+    /// The answers to the last question did not come.
+    #[error("the server did not send its candles at the end")]
+    Comparison,
+    /// A histogram refused its bounds.
+    #[error("a latency histogram cannot be made")]
+    Histogram,
+    /// This needs a server of its own.
+    #[error("{0} sets the market's rate, so it needs a server of its own: leave --address out")]
+    NotOwn(&'static str),
 }

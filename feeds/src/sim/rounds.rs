@@ -25,6 +25,11 @@ impl Rounds {
         Self { symbols: symbols.to_vec(), trades, start: None, next: (0, 0) }
     }
 
+    /// Begins anew with the next step.
+    pub fn restart(&mut self) {
+        (self.start, self.next) = (None, (0, 0));
+    }
+
     /// When the next trade is due; never without trades or symbols.
     pub fn next_due(&self) -> Option<Timestamp> {
         let (first, next) = (self.trades.first()?, self.trades.get(self.next.0)?);
