@@ -20,7 +20,7 @@ const RECEIVE_BYTES: usize = 4096;
 const SEND_BUFFER_BYTES: u64 = 32 * 1024;
 /// How long they read again after the first stop, to be told what they missed.
 const RELIEF: Duration = Duration::from_millis(1_500);
-/// After the deadline the server looks within a second, and keeps the socket for two: they read in between.
+/// After the deadline the server looks within a second, and keeps the socket for five: they read in between.
 const AFTER_DEADLINE: Duration = Duration::from_millis(1_500);
 /// How often they try to be closed.
 const TRIES: u32 = 2;
