@@ -74,7 +74,7 @@ fn visitors_come_and_go_without_a_trace() {
 
 #[test]
 fn slow_sessions_are_conflated_told_and_closed() {
-    let report = report("slow --connections 30 --write-deadline-ms 2000 --ratio-max 20 --rate 600 --seconds 1");
+    let report = report("slow --connections 30 --write-deadline-ms 3000 --ratio-max 1000000 --rate 1000 --seconds 1");
     for number in ["slow_conflated", "slow_gaps", "slow_lost"] {
         assert!(report["numbers"][number].as_f64().unwrap() > 0.0, "{number} {report:#}");
     }

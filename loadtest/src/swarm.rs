@@ -181,15 +181,21 @@ impl Swarm {
     /// [`LoadError::Opening`] if not all are within that time, with the first reason.
     pub(crate) fn settle(&mut self, within: Duration, mut tick: impl FnMut(&Self)) -> Result<(), LoadError> {
         let end = Instant::now() + within;
+        // What went wrong before does not keep others from opening.
+        let troubles = |swarm: &Self| {
+            let of = |tally: &Tally| tally.counts.faults + tally.closes.values().sum::<u64>();
+            swarm.tallies.iter().map(of).sum::<u64>()
+        };
+        let before = troubles(self);
         while self.opening() > 0 {
             self.turn(Duration::from_millis(10))?;
             tick(self);
-            let fault = self.tallies.iter().find_map(|tally| tally.faults.first().cloned());
-            let closed = self.tallies.iter().find_map(|tally| tally.closes.keys().next().copied());
-            if Instant::now() > end || fault.is_some() || closed.is_some() {
+            if Instant::now() > end || troubles(self) > before {
+                let fault = self.tallies.iter().find_map(|tally| tally.faults.last().cloned());
+                let closed = self.tallies.iter().find_map(|tally| tally.closes.keys().next_back().copied());
                 let reason = fault.or_else(|| closed.map(|code| format!("the server closed with {code}")));
-                let left = self.opening();
-                return Err(LoadError::Opening { left, within, reason: reason.unwrap_or_else(|| "too slow".into()) });
+                let (left, reason) = (self.opening(), reason.unwrap_or_else(|| "too slow".to_owned()));
+                return Err(LoadError::Opening { left, within, reason });
             }
         }
         Ok(())

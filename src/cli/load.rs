@@ -248,8 +248,9 @@ pub enum ScenarioCommand {
     /// Steady load, visitors and lazy sessions for long: memory, descriptors and every frame.
     #[command(after_help = "Examples:\n  kandle loadtest soak --seconds 1200\n  kandle loadtest soak --seconds 60")]
     Soak {
-        /// How much the server's memory may grow after the first third of the run, in KiB a minute.
-        #[arg(long, value_name = "N", default_value_t = 1_024)]
+        /// How much the server's memory may grow after the first third of the run, in KiB a minute;
+        /// 2 MiB in all are always allowed.
+        #[arg(long, value_name = "N", default_value_t = 256)]
         growth_max_kib: i64,
         /// The market.
         #[command(flatten)]
