@@ -396,3 +396,32 @@ fn a_turn_ends_before_a_ring_overwrites_a_trade_that_nobody_was_sent() {
     }
     assert!(ids.iter().copied().eq(1..=10_000), "{} trades in {turns} turns", ids.len());
 }
+
+#[test]
+fn a_trade_for_a_second_that_the_clock_has_closed_is_a_correction_at_once() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1s", None);
+    rig.subscribe("market.BTC.1m", None);
+    rig.turn(10_000);
+    rig.trade(1, 10_000, 100, 1);
+    rig.turn(10_010);
+    let closed = rig.turn(12_100);
+    let of = |ops: &[Value], interval: &str| -> Vec<(u64, u64)> {
+        let ops =
+            ops.iter().filter(|op| op["data"]["interval"] == interval && op["data"]["ts"].as_i64() < Some(11_000));
+        ops.map(|op| (op["data"]["revision"].as_u64().unwrap(), op["data"]["trades"].as_u64().unwrap())).collect()
+    };
+    assert_eq!(of(&closed, "1s"), [(0, 1)]);
+    rig.trade(2, 10_500, 101, 1);
+    let corrected = rig.turn(12_110);
+    assert_eq!(of(&corrected, "1s"), [(1, 2)], "the source was later than the delay: {corrected:?}");
+    assert_eq!(of(&corrected, "1m"), [(0, 2)], "the minute is open and has both");
+    rig.trade(3, 10_600, 101, 1);
+    assert_eq!(of(&rig.turn(12_120), "1s"), [(2, 3)]);
+    rig.trade(4, 12_200, 102, 1);
+    rig.turn(12_210);
+    rig.subscribe("market.BTC.1s", None);
+    let snapshot = rig.turn(12_220).pop().unwrap();
+    let second = snapshot["data"].as_array().unwrap().iter().find(|candle| candle["ts"] == 10_000).unwrap();
+    assert_eq!((&second["revision"], &second["trades"]), (&2.into(), &3.into()));
+}

@@ -45,6 +45,8 @@ pub struct Aggregator {
     rules: Rules,
     /// The candle of the second that trades come in now; not yet in `series`.
     current: Option<Candle>,
+    /// Whether the clock has closed the candle of the current second: what comes for it now is a correction.
+    is_current_over: bool,
     series: Vec<Series>,
     /// The latest moment known to have passed: of the clock or of a trade.
     now: Timestamp,
@@ -64,6 +66,7 @@ impl Aggregator {
         Self {
             rules,
             current: None,
+            is_current_over: false,
             series,
             now: Timestamp(i64::MIN),
             watermark: Timestamp(i64::MIN),
@@ -85,12 +88,12 @@ impl Aggregator {
         };
         if let Some(current) = &mut self.current {
             let age = trade.ts_event.0 - current.open_time.0;
-            if (0..SECOND).contains(&age) {
+            if (0..SECOND).contains(&age) && !self.is_current_over {
                 current.add(trade, order);
                 self.watermark = self.watermark.max(trade.ts_event);
                 return Fold::Applied;
             }
-            if age < 0 || self.is_over(trade.ts_event) {
+            if age < SECOND && self.is_current_over || age < 0 || self.is_over(trade.ts_event) {
                 return self.on_late(trade, order);
             }
         }
@@ -127,6 +130,7 @@ impl Aggregator {
         let mut current = Candle::flat(Interval::S1, open_time, trade.price);
         current.add(trade, order);
         self.current = Some(current);
+        self.is_current_over = false;
         self.watermark = self.watermark.max(trade.ts_event);
         self.work = true;
     }
@@ -223,6 +227,7 @@ impl Aggregator {
             series.prove_last(proof, out);
             series.forget(time.plus(-self.rules.late_window), self.rules.history);
         }
+        self.is_current_over = self.current.as_ref().is_some_and(|current| self.is_over(current.open_time));
         self.proof_changed = false;
         self.work = false;
     }
