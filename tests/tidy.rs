@@ -40,6 +40,7 @@ fn crates_import_only_what_the_architecture_allows() {
     wrong.extend(manifest_names("feeds", &["node", "api", "loadtest"]));
     wrong.extend(manifest_names("api", &["node", "feeds", "loadtest"]));
     wrong.extend(manifest_names("engine/node", &["api", "loadtest"]));
+    wrong.extend(manifest_names("api/store", &["node", "feeds", "api", "loadtest", "uring"]));
     wrong.extend(manifest_names("engine/uring", &["engine", "node", "feeds", "api", "tokio"]));
     assert!(wrong.is_empty(), "{wrong:?}");
 }
@@ -78,7 +79,9 @@ fn the_core_reads_no_clock_and_takes_no_lock() {
 
 #[test]
 fn only_clocks_read_the_wall_clock() {
-    for path in ["engine/node/src", "feeds/src", "api/src", "src"].iter().flat_map(|folder| sources(folder)) {
+    for path in
+        ["engine/node/src", "feeds/src", "api/src", "api/store/src", "src"].iter().flat_map(|folder| sources(folder))
+    {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
