@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests: the workspace, the ring under loom, and real clients. Prepares what the clients need under target/.
+# All tests: the workspace, the ring under loom, real clients and, where Java 17 and Maven are, a real QuestDB. Prepares
+# what they need under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +13,15 @@ venv=target/clients
 "$venv/bin/python" -c 'import websockets' 2>/dev/null || "$venv/bin/pip" install --quiet 'websockets>=14,<17'
 export KANDLE_PYTHON="$PWD/$venv/bin/python"
 if command -v node >/dev/null; then KANDLE_NODE=$(command -v node); export KANDLE_NODE; fi
+
+if [ -z "${KANDLE_QUESTDB:-}" ] && command -v java >/dev/null && command -v mvn >/dev/null; then
+  read -r http pg < <(python3 -c 'import socket
+a, b = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+print(a.getsockname()[1], b.getsockname()[1])')
+  trap 'bash tests/servers/questdb.sh stop target/questdb' EXIT
+  bash tests/servers/questdb.sh start target/questdb "$http" "$pg"
+  export KANDLE_QUESTDB="http://127.0.0.1:$http"
+fi
 
 cargo test --workspace --quiet "$@"
 echo "the ring, every interleaving:"
