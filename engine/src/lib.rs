@@ -1,12 +1,13 @@
 //! Streaming core: trades in, encoded frames out. No I/O, no clock, no lock, no async.
 //!
 //! `digits` → `number` → `market` → `interval` → `continuity` → `candle` → `series` → `aggregator` → `ticker` → `ring` →
-//! `json` → `frame` → `block` → `channel` → `message` → `topic` → `shard`. Read `shard` first: it calls all the others.
+//! `json` → `frame` → `block` → `channel` → `message` → `topic` → `book` → `shard`. Read `shard` first: it calls all the others.
 //!
 //! Time and trades are inputs, frames are outputs: the same inputs give the same bytes.
 
 pub mod aggregator;
 mod block;
+mod book;
 pub mod candle;
 pub mod channel;
 pub mod continuity;

@@ -6,28 +6,23 @@
 use std::sync::Arc;
 
 use crate::{
-    aggregator::{Aggregator, Fold, HISTORY, Rules},
+    aggregator::Fold,
+    book::{Book, RING_TRADES},
     candle::Candle,
     channel::{ChannelId, Kind},
-    continuity::{Continuity, Seen},
-    feed_gap::{Cause, FeedGap, GapState},
+    continuity::Seen,
+    feed_gap::{Cause, FeedGap},
     frame::{Class, Form},
-    interval::Interval,
-    market::{Directory, Instrument, Origin, Symbol, Timestamp, Trade},
+    market::{Directory, Origin, Symbol, Timestamp, Trade},
     message::{Input, Missing, Outputs, Subscribe, WorkerId},
-    ring::{RingReader, RingWriter, ring},
-    ticker::Day,
+    ring::RingReader,
     topic::{Content, Topic},
 };
 
-/// How many trades the ring of a symbol holds.
-const RING_TRADES: usize = 4096;
 /// How long a channel without subscribers goes on numbering events, so that a dropped client can resume.
 const LINGER: i64 = 60_000_000_000;
 /// How often symbols without a trade are looked at as well, so that their candles close by the clock.
 const SWEEP: i64 = 100_000_000;
-/// A hole of more ids than this is not repaired trade by trade.
-const HOLE_MAX: u64 = 100_000;
 
 /// Settings of a shard.
 #[derive(Clone, Copy, Debug)]
@@ -94,25 +89,6 @@ pub struct SymbolStatus {
 enum Wish {
     Follow(Subscribe),
     Leave { worker: WorkerId, channel: ChannelId, form: Form },
-}
-
-struct Book {
-    symbol: Symbol,
-    instrument: Arc<Instrument>,
-    writer: RingWriter,
-    reader: RingReader,
-    continuity: Continuity,
-    aggregator: Aggregator,
-    day: Day,
-    gaps: Vec<FeedGap>,
-    status: SymbolStatus,
-    started: bool,
-    /// Whether it is in [`Shard::touched`]: something changed that was not published yet.
-    touched: bool,
-    /// Sequence in the ring of the first trade that was not published yet.
-    published: u64,
-    /// Channels of this symbol that are numbered now.
-    channels: Vec<ChannelId>,
 }
 
 /// See the module.
@@ -458,70 +434,5 @@ fn touch(book: &mut Book, touched: &mut Vec<Symbol>) {
     if !book.touched {
         book.touched = true;
         touched.push(book.symbol);
-    }
-}
-
-impl Book {
-    fn new(symbol: Symbol, instrument: Arc<Instrument>, config: ShardConfig) -> Self {
-        let rules = Rules {
-            late_window: config.late_window_ms.saturating_mul(1_000_000),
-            close_delay: config.close_delay_ms.saturating_mul(1_000_000),
-            ids: instrument.ids,
-            history: HISTORY,
-        };
-        let (writer, reader) = ring(symbol, RING_TRADES);
-        Self {
-            symbol,
-            writer,
-            reader,
-            continuity: Continuity::new(instrument.ids),
-            aggregator: Aggregator::new(rules, &Interval::ALL),
-            day: Day::default(),
-            gaps: Vec::new(),
-            status: SymbolStatus::default(),
-            started: false,
-            touched: false,
-            published: 0,
-            channels: Vec::new(),
-            instrument,
-        }
-    }
-
-    fn open_gap(&mut self, missing: Missing, stats: &mut ShardStats, wanted: &mut Vec<Missing>) {
-        let mut gap = FeedGap::ids(&missing);
-        let cut = self.gaps.iter().position(|gap| gap.cause == Cause::FeedDisconnect && !gap.has_ids());
-        if let Some(index) = cut {
-            // The cut was told already; now it is known which trades it cost.
-            let cut = self.gaps.swap_remove(index);
-            gap.cause = Cause::FeedDisconnect;
-            gap.told = cut.told;
-        } else {
-            stats.gaps_open += 1;
-            self.status.gaps += 1;
-        }
-        if missing.last_id - missing.first_id < HOLE_MAX {
-            wanted.push(missing);
-        } else {
-            gap.give_up(missing.first_id, missing.last_id);
-        }
-        self.gaps.push(gap);
-    }
-
-    /// Tells new gaps, and those that were filled or given up, once each.
-    fn settle_gaps(&mut self, notices: &mut Vec<FeedGap>, stats: &mut ShardStats) {
-        for gap in &mut self.gaps {
-            if !gap.told {
-                gap.told = true;
-                notices.push(*gap);
-            }
-            gap.check(&self.continuity);
-            match gap.state {
-                GapState::Open => continue,
-                GapState::Repaired => stats.gaps_repaired += 1,
-                GapState::Lost => stats.gaps_lost += 1,
-            }
-            notices.push(*gap);
-        }
-        self.gaps.retain(|gap| gap.state == GapState::Open);
     }
 }
