@@ -93,7 +93,7 @@ impl Aggregator {
                 self.watermark = self.watermark.max(trade.ts_event);
                 return Fold::Applied;
             }
-            if age < SECOND && self.is_current_over || age < 0 || self.is_over(trade.ts_event) {
+            if age < 0 || self.is_over(trade.ts_event) {
                 return self.on_late(trade, order);
             }
         }

@@ -47,6 +47,9 @@ fn send(send: &Send<'_>) -> Taken {
     }
 }
 
+/// For fewer sends a ring would save less than three system calls.
+const WORTH_A_RING: usize = 4;
+
 /// One system call for up to [`uring::SENDS_MAX`] sends, until the ring breaks.
 struct Ring(Option<SendRing>);
 
@@ -64,6 +67,3 @@ impl Transmitter for Ring {
         }
     }
 }
-
-/// Fewer sends than this go faster by themselves.
-const WORTH_A_RING: usize = 4;
