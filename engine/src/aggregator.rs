@@ -9,7 +9,7 @@ use crate::{
     interval::Interval,
     market::{IdRule, Timestamp, Trade},
     message::VenueMinute,
-    series::Series,
+    series::{Series, proven},
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -42,18 +42,18 @@ pub enum Fold {
 /// The candles of one symbol.
 #[derive(Debug)]
 pub struct Aggregator {
-    rules: Rules,
+    pub(crate) rules: Rules,
     /// The candle of the second that trades come in now; not yet in `series`.
-    current: Option<Candle>,
+    pub(crate) current: Option<Candle>,
     /// Whether the clock has closed the candle of the current second: what comes for it now is a correction.
     is_current_over: bool,
-    series: Vec<Series>,
+    pub(crate) series: Vec<Series>,
     /// The latest moment known to have passed: of the clock or of a trade.
     now: Timestamp,
-    watermark: Timestamp,
+    pub(crate) watermark: Timestamp,
     arrivals: u64,
     /// Set when a trade or a proof may close or correct a candle.
-    work: bool,
+    pub(crate) work: bool,
     /// When the first candle that waits for its proof closes without it.
     wake: Timestamp,
     proof_changed: bool,
@@ -180,19 +180,25 @@ impl Aggregator {
         fold
     }
 
-    /// Replaces a closed minute by the venue's own and mends the longer candles that hold it.
-    pub fn on_correction(&mut self, minute: &VenueMinute) -> Fold {
+    /// Replaces a closed minute by the venue's own and mends the longer candles that hold it. A minute that the ids prove
+    /// stays as it is. One that no candle is kept of, from the time before the start, goes into the longer ones.
+    pub fn on_correction(&mut self, minute: &VenueMinute, proof: &Continuity) -> Fold {
         self.settle();
         let sealed_before = self.watermark.max(self.now).plus(-self.rules.late_window);
-        let own = self.series.iter_mut().find(|series| series.interval == Interval::M1);
-        let Some(own) = own.and_then(|series| series.find(minute.open_time)).map(|candle| *candle) else {
-            return Fold::Late;
+        let minutes = self.series.iter_mut().find(|series| series.interval == Interval::M1);
+        let own = match minutes.and_then(|series| series.find(minute.open_time)) {
+            Some(own) if own.close_time <= sealed_before => return Fold::Late,
+            Some(own) if !own.unknown.trades && own.trades > 0 && proven(own, proof) != State::Partial => {
+                return Fold::Applied;
+            }
+            Some(own) => *own,
+            None => Candle::flat(Interval::M1, minute.open_time, minute.open),
         };
-        if own.close_time <= sealed_before {
-            return Fold::Late;
-        }
         for series in self.series.iter_mut().filter(|series| series.interval >= Interval::M1) {
             let Some(candle) = series.find(minute.open_time) else { continue };
+            if candle.close_time <= sealed_before {
+                continue;
+            }
             candle.correct(&own, minute);
             let (closed, open_time) = (candle.is_closed, candle.open_time);
             if closed {

@@ -83,6 +83,8 @@ pub struct Candle {
     pub is_closed: bool,
     /// Whether a trade was added by repair.
     pub(crate) mended: bool,
+    /// Whether a stretch of it is not known at all, so that nothing can prove it.
+    pub(crate) torn: bool,
     /// What is not known.
     pub unknown: Unknown,
 }
@@ -110,6 +112,7 @@ impl Candle {
             state: State::Flat,
             is_closed: false,
             mended: false,
+            torn: false,
             unknown: Unknown::default(),
         }
     }
@@ -174,8 +177,8 @@ impl Candle {
         }
         if self.is_flat() {
             let (interval, open_time, close_time) = (self.interval, self.open_time, self.close_time);
-            let (revision, is_closed) = (self.revision, self.is_closed);
-            *self = Self { interval, open_time, close_time, revision, is_closed, state: State::Partial, ..*part };
+            let (revision, is_closed, torn) = (self.revision, self.is_closed, self.torn | part.torn);
+            *self = Self { interval, open_time, close_time, revision, is_closed, state: State::Partial, torn, ..*part };
             return;
         }
         if part.first_order < self.first_order {
@@ -195,6 +198,7 @@ impl Candle {
         self.first_id = self.first_id.min(part.first_id);
         self.last_id = self.last_id.max(part.last_id);
         self.mended |= part.mended;
+        self.torn |= part.torn;
         self.unknown.sides |= part.unknown.sides;
         self.unknown.trades |= part.unknown.trades;
         self.unknown.quote |= part.unknown.quote;
@@ -210,7 +214,7 @@ impl Candle {
         self.quote_volume = minute.quote_volume.unwrap_or(0);
         self.buy_volume = minute.buy_volume.unwrap_or(0);
         self.trades = minute.trades.unwrap_or(0);
-        self.mended = true;
+        (self.mended, self.torn) = (true, false);
         self.unknown =
             Unknown { sides: minute.buy_volume.is_none(), trades: true, quote: minute.quote_volume.is_none() };
         self.state = State::Repaired;

@@ -1,8 +1,12 @@
-//! Which trade ids of a symbol were seen: finds duplicates and holes, and proves that a range has none.
+//! Which trade ids of a symbol were seen: finds duplicates and holes, and proves that a range has none. It also knows in
+//! which stretches of time trades may be missing.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    ops::Range,
+};
 
-use crate::market::{IdRule, Trade};
+use crate::market::{IdRule, Timestamp, Trade};
 
 /// How many separate runs of ids are kept; beyond it the oldest run is forgotten and its range cannot be proven.
 const RUNS_MAX: usize = 128;
@@ -35,12 +39,14 @@ pub struct Continuity {
     runs: VecDeque<(u64, u64)>,
     recent: HashSet<u64>,
     order: VecDeque<u64>,
+    /// Stretches of time in which the feed was cut or trades are missing.
+    doubts: Vec<Range<Timestamp>>,
 }
 
 impl Continuity {
     /// Nothing seen yet.
     pub fn new(rule: IdRule) -> Self {
-        Self { rule, runs: VecDeque::new(), recent: HashSet::new(), order: VecDeque::new() }
+        Self { rule, runs: VecDeque::new(), recent: HashSet::new(), order: VecDeque::new(), doubts: Vec::new() }
     }
 
     /// Takes note of a trade's ids.
@@ -70,6 +76,52 @@ impl Continuity {
     /// Whether every id from `first_id` to `last_id` was seen.
     pub fn covers(&self, first_id: u64, last_id: u64) -> bool {
         self.runs.iter().rev().find(|run| run.0 <= first_id).is_some_and(|run| last_id <= run.1)
+    }
+
+    /// Takes over what an earlier run proved: every id from `first_id` to `last_id` was seen.
+    pub(crate) fn cover(&mut self, first_id: u64, last_id: u64) {
+        if self.rule != IdRule::Contiguous || first_id > last_id {
+            return;
+        }
+        let touches = |run: &(u64, u64)| run.0 <= last_id.saturating_add(1) && first_id <= run.1.saturating_add(1);
+        let joined = self.runs.iter().filter(|run| touches(run));
+        let merged = joined.fold((first_id, last_id), |all, run| (all.0.min(run.0), all.1.max(run.1)));
+        self.runs.retain(|run| !touches(run));
+        let at = self.runs.partition_point(|run| run.1 < merged.0);
+        self.runs.insert(at, merged);
+        self.forget();
+    }
+
+    /// The parts of `first_id` to `last_id` that were not seen, in rising order.
+    pub(crate) fn unseen(&self, first_id: u64, last_id: u64) -> Vec<(u64, u64)> {
+        let (mut parts, mut next) = (Vec::new(), first_id);
+        let overlaps = |run: &&(u64, u64)| run.0 <= last_id && first_id <= run.1;
+        for run in self.runs.iter().filter(overlaps) {
+            if next < run.0 {
+                parts.push((next, run.0 - 1));
+            }
+            next = run.1.saturating_add(1);
+        }
+        if next <= last_id {
+            parts.push((next, last_id));
+        }
+        parts
+    }
+
+    /// Whether the next id will tell if one is missing before it.
+    pub(crate) fn is_begun(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// From now on trades may be missing in these stretches of time, and in no other.
+    pub(crate) fn set_doubts(&mut self, doubts: impl Iterator<Item = Range<Timestamp>>) {
+        self.doubts.clear();
+        self.doubts.extend(doubts);
+    }
+
+    /// Whether trades may be missing between the two moments.
+    pub(crate) fn doubts(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.doubts.iter().any(|doubt| doubt.start < to && from <= doubt.end)
     }
 
     /// The holes between the runs, oldest first.
@@ -104,10 +156,14 @@ impl Continuity {
             self.runs.remove(from);
         }
         self.runs.insert(from, merged);
+        self.forget();
+        seen
+    }
+
+    fn forget(&mut self) {
         if self.runs.len() > RUNS_MAX {
             self.runs.pop_front();
         }
-        seen
     }
 
     fn remember(&mut self, id: u64) -> Seen {
@@ -165,6 +221,19 @@ mod tests {
         assert!(!seen.covers(3, 5));
         assert_eq!(seen.expect(13), Some((12, 13)));
         assert_eq!(seen.expect(11), None);
+    }
+
+    #[test]
+    fn what_an_earlier_run_proved_joins_what_is_seen() {
+        let mut seen = Continuity::new(IdRule::Contiguous);
+        [(10, 20), (20, 30), (40, 50), (31, 35)].map(|(first, last)| seen.cover(first, last));
+        assert!(seen.covers(10, 35) && seen.covers(40, 50));
+        assert_eq!(seen.holes().collect::<Vec<_>>(), [(36, 39)]);
+        assert_eq!(seen.unseen(5, 60), [(5, 9), (36, 39), (51, 60)]);
+        assert_eq!(seen.unseen(12, 30), []);
+        assert_eq!(seen.unseen(30, 37), [(36, 37)]);
+        assert_eq!(seen.observe(&trade(36, 39)), Seen::Fill);
+        assert!(seen.covers(10, 50));
     }
 
     #[test]

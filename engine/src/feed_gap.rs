@@ -1,5 +1,7 @@
 //! A hole in a feed, as clients are told of it.
 
+use std::ops::Range;
+
 use crate::{continuity::Continuity, market::Timestamp, message::Missing};
 
 /// Why trades may be missing.
@@ -80,6 +82,11 @@ impl FeedGap {
 
     pub(crate) const fn has_ids(&self) -> bool {
         self.ids.is_some()
+    }
+
+    /// In which stretch of time trades may be missing.
+    pub(crate) fn time(&self) -> Range<Timestamp> {
+        self.from..self.to.unwrap_or(Timestamp(i64::MAX))
     }
 
     pub(crate) fn covers(&self, id: u64) -> bool {

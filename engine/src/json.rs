@@ -374,7 +374,7 @@ mod tests {
             words in [any::<u64>(), any::<u64>(), any::<u64>()],
             shift in 0_u32..64,
             prices in any::<[i64; 4]>(),
-            times in any::<[i64; 2]>(),
+            times in [-(1_i64 << 62)..1 << 62, -(1_i64 << 62)..1 << 62],
             (interval, state) in (0..Interval::COUNT, 0..4_usize),
             flags in any::<[bool; 4]>(),
             revision in any::<u32>(),

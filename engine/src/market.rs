@@ -264,6 +264,35 @@ impl Trade {
         Ok(())
     }
 
+    /// What is left of a trade that joins several fills when all but those from `first_id` to `last_id` are taken away;
+    /// `None` unless `fills` holds each of the others, at the same price.
+    pub(crate) fn without<'a>(
+        &self,
+        fills: impl Iterator<Item = &'a Self>,
+        first_id: u64,
+        last_id: u64,
+    ) -> Option<Self> {
+        let within = |fill: &&Self| self.first_id <= fill.first_id && fill.id <= self.id;
+        let (mut quantity, mut count) = (self.quantity.0, 0);
+        for fill in fills.filter(within) {
+            let is_other = fill.id < first_id || last_id < fill.first_id;
+            if !is_other || fill.price != self.price {
+                return None;
+            }
+            quantity -= fill.quantity.0;
+            count += fill.trades;
+        }
+        let trades = self.trades.checked_sub(count)?;
+        let is_all = u64::from(trades) == last_id - first_id + 1;
+        (is_all && quantity > 0).then_some(Self {
+            first_id,
+            id: last_id,
+            trades,
+            quantity: Quantity(quantity),
+            ..*self
+        })
+    }
+
     /// Price × quantity in units of both scales.
     #[inline]
     pub fn notional(&self) -> u128 {

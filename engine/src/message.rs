@@ -1,11 +1,17 @@
 //! What goes into a shard and what comes out of it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::{
+    candle::Candle,
     channel::ChannelId,
     frame::{Form, Frame},
+    interval::Interval,
     market::{Price, Symbol, Timestamp, Trade},
+    seed::Seed,
+    ticker::Ticker,
 };
 
 /// A worker's number, from 0.
@@ -74,6 +80,44 @@ pub enum Input {
         /// In which form it was subscribed.
         form: Form,
     },
+    /// What is known from before the start; it goes before the first trade of its symbol.
+    Seed(Box<Seed>),
+    /// Somebody wants to know the present.
+    Read(Read),
+}
+
+/// A question about the present of a symbol.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// The asker's own number, echoed with the answer.
+    pub ticket: u64,
+    /// Which instrument.
+    pub symbol: Symbol,
+    /// What of it.
+    pub wanted: Wanted,
+}
+
+/// What a [`Read`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest candles.
+    Candles {
+        /// Of which interval.
+        interval: Interval,
+        /// How many at the most, the open one among them.
+        count: u16,
+    },
+    /// The ticker.
+    Ticker,
+}
+
+/// The answer to a [`Read`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Candles, oldest first, the open one last; none before the first trade.
+    Candles(Vec<Candle>),
+    /// The ticker, once there was a trade.
+    Ticker(Option<Ticker>),
 }
 
 /// A session's wish for a channel.
@@ -162,4 +206,10 @@ pub struct Outputs {
     pub workers: Vec<Vec<Delivery>>,
     /// Holes to repair.
     pub missing: Vec<Missing>,
+    /// Closed and corrected candles in the order in which they were published, if the shard keeps them.
+    pub closed: Vec<(Symbol, Candle)>,
+    /// Stretches of time whose trades were given up.
+    pub lost: Vec<(Symbol, Range<Timestamp>)>,
+    /// Answers to [`Read`]s under their tickets.
+    pub answers: Vec<(u64, Answer)>,
 }

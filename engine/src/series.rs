@@ -126,7 +126,8 @@ impl Series {
             candle.state = state;
             candle.is_closed = true;
             out.push(*candle);
-            self.unproven = (state == State::Partial).then_some(candle.open_time).or(self.unproven);
+            let waits = state == State::Partial && !candle.is_flat();
+            self.unproven = waits.then_some(candle.open_time).or(self.unproven);
             self.unclosed -= 1;
         }
         None
@@ -207,12 +208,16 @@ impl Series {
 }
 
 /// What the ids prove about a candle.
-fn proven(candle: &Candle, proof: &Continuity) -> State {
+pub(crate) fn proven(candle: &Candle, proof: &Continuity) -> State {
+    if candle.torn {
+        return State::Partial;
+    }
     if candle.unknown.trades {
         return State::Repaired;
     }
     if candle.trades == 0 {
-        return State::Flat;
+        // While the feed is cut, no trade says nothing.
+        return if proof.doubts(candle.open_time, candle.close_time) { State::Partial } else { State::Flat };
     }
     let before = candle.first_id.checked_sub(1);
     if before.is_some_and(|before| proof.covers(before, candle.last_id.saturating_add(1))) {

@@ -10,11 +10,10 @@ use crate::{
     book::{Book, RING_TRADES},
     candle::Candle,
     channel::{ChannelId, Kind},
-    continuity::Seen,
-    feed_gap::{Cause, FeedGap},
+    feed_gap::{Cause, FeedGap, GapState},
     frame::{Class, Form},
-    market::{Directory, Origin, Symbol, Timestamp, Trade},
-    message::{Input, Missing, Outputs, Subscribe, WorkerId},
+    market::{Directory, Symbol, Timestamp, Trade},
+    message::{Answer, Input, Missing, Outputs, Read, Subscribe, Wanted, WorkerId},
     ring::RingReader,
     topic::{Content, Topic},
 };
@@ -38,11 +37,13 @@ pub struct ShardConfig {
     /// Trades and states go out at whole multiples of this, instead of at the end of each turn: zero turns it off.
     /// Closed and corrected candles and gap notices never wait.
     pub emit_ms: i64,
+    /// Whether closed and corrected candles are given out for keeping as well, in [`Outputs::closed`].
+    pub keeps: bool,
 }
 
 impl Default for ShardConfig {
     fn default() -> Self {
-        Self { workers: 1, epoch: 1, late_window_ms: 300_000, close_delay_ms: 1000, emit_ms: 0 }
+        Self { workers: 1, epoch: 1, late_window_ms: 300_000, close_delay_ms: 1000, emit_ms: 0, keeps: false }
     }
 }
 
@@ -106,6 +107,7 @@ pub struct Shard {
     missing: Vec<Missing>,
     epochs: u64,
     changes: Vec<Candle>,
+    reads: Vec<Read>,
     stats: ShardStats,
     /// When all symbols were last looked at, in units of [`SWEEP`].
     sweep: i64,
@@ -136,6 +138,7 @@ impl Shard {
             missing: Vec::new(),
             epochs: 0,
             changes: Vec::new(),
+            reads: Vec::new(),
             stats: ShardStats::default(),
             sweep: i64::MIN,
             emitted: i64::MIN,
@@ -176,11 +179,16 @@ impl Shard {
             Input::GapLost { symbol, first_id, last_id } => self.on_gap_lost(symbol, first_id, last_id),
             Input::Correction { symbol, minute } => {
                 let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
-                if book.aggregator.on_correction(&minute) == Fold::Late {
+                if book.aggregator.on_correction(&minute, &book.continuity) == Fold::Late {
                     self.stats.late_dropped += 1;
                 }
                 touch(book, &mut self.touched);
             }
+            Input::Seed(seed) => {
+                let Some(book) = self.books.get_mut(seed.symbol.0 as usize).and_then(Option::as_mut) else { return };
+                book.seed(&seed, &mut self.stats, &mut self.missing);
+            }
+            Input::Read(read) => self.reads.push(read),
             Input::Subscribe(wish) => self.asked.push(Wish::Follow(wish)),
             Input::Unsubscribe { worker, channel, form } => self.asked.push(Wish::Leave { worker, channel, form }),
         }
@@ -192,41 +200,19 @@ impl Shard {
             self.stats.unknown += 1;
             return;
         };
-        let previous = Timestamp(book.status.last_event);
-        let seen = book.continuity.observe(trade);
-        match seen {
-            Seen::Next => {}
-            Seen::Duplicate => {
-                self.stats.duplicates += 1;
-                return;
-            }
-            Seen::Fill => book.aggregator.on_proof(),
-            Seen::Gap { first_id, last_id } => {
-                let (symbol, to) = (trade.symbol, trade.ts_event);
-                let missing = Missing { symbol, first_id, last_id, from: previous, to };
-                book.open_gap(missing, &mut self.stats, &mut self.missing);
-            }
-        }
-        if trade.origin == Origin::Backlog && !book.started {
-            return; // It anchors the chain of ids and opens no candle.
-        }
-        book.started = true;
-        if book.aggregator.on_trade(trade) == Fold::Late {
-            self.stats.late_dropped += 1;
-        }
-        book.day.on_trade(trade);
-        let pushed = book.writer.push(trade);
-        self.is_full |= pushed + 1 - book.published >= RING_TRADES as u64;
-        book.status.trades += 1;
-        book.status.last_event = book.status.last_event.max(trade.ts_event.0);
-        book.status.last_recv = book.status.last_recv.max(trade.ts_recv.0);
-        self.stats.trades += 1;
+        self.is_full |= book.on_trade(trade, &mut self.stats, &mut self.missing);
         touch(book, &mut self.touched);
     }
 
     fn on_proof(&mut self, symbol: Symbol, last_id: u64) {
         let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
-        let Some((first_id, last_id)) = book.continuity.expect(last_id) else { return };
+        let Some((first_id, last_id)) = book.continuity.expect(last_id) else {
+            if book.awaits_trade && book.continuity.is_begun() {
+                book.on_nothing_missed();
+                touch(book, &mut self.touched);
+            }
+            return;
+        };
         if book.gaps.iter().any(|gap| gap.covers(first_id)) {
             return;
         }
@@ -245,8 +231,10 @@ impl Shard {
                     self.stats.gaps_open += 1;
                 }
                 Some(_) => {}
-                None => book.gaps.iter_mut().for_each(FeedGap::reconnected),
+                None => book.on_feed_up(),
             }
+            book.awaits_trade &= down.is_none();
+            book.doubt();
             touch(book, &mut self.touched);
         }
     }
@@ -286,6 +274,7 @@ impl Shard {
         }
         self.asked = asked;
         self.asked.clear();
+        self.read(now, out);
         touched.retain(|symbol| self.waits(*symbol));
         self.touched = touched;
         self.is_full = false;
@@ -315,9 +304,14 @@ impl Shard {
             let counter = if candle.revision == 0 { &mut self.stats.candles_closed } else { &mut self.stats.revisions };
             *counter += 1;
         }
+        if self.config.keeps {
+            out.closed.extend(self.changes.iter().map(|candle| (book.symbol, *candle)));
+        }
         let mut notices = Vec::new();
         if book.touched {
             book.settle_gaps(&mut notices, &mut self.stats);
+            let lost = notices.iter().filter(|gap| gap.state == GapState::Lost);
+            out.lost.extend(lost.map(|gap| (book.symbol, gap.time())));
         }
         let head = book.reader.head();
         let emits = emits || head - book.published >= RING_TRADES as u64;
@@ -403,6 +397,20 @@ impl Shard {
         });
         if let Some(worker) = out.workers.get_mut(usize::from(wish.worker)) {
             worker.push(delivery);
+        }
+    }
+
+    /// Answers what was asked about the present, with all that this turn took in.
+    fn read(&mut self, now: Timestamp, out: &mut Outputs) {
+        for read in self.reads.drain(..) {
+            let Some(book) = self.books.get_mut(read.symbol.0 as usize).and_then(Option::as_mut) else { continue };
+            let answer = match read.wanted {
+                Wanted::Candles { interval, count } => {
+                    Answer::Candles(book.aggregator.latest(interval, usize::from(count)))
+                }
+                Wanted::Ticker => Answer::Ticker(book.day.ticker(now)),
+            };
+            out.answers.push((read.ticket, answer));
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::market::{Price, Timestamp, Trade};
+use crate::{
+    candle::Candle,
+    market::{Price, Timestamp, Trade},
+};
 
 const MINUTE: i64 = 60_000_000_000;
 const DAY_MINUTES: i64 = 1440;
@@ -68,6 +71,19 @@ impl Day {
         minute.low = minute.low.min(trade.price);
         minute.volume += u128::from(trade.quantity.0.unsigned_abs());
         minute.quote_volume += trade.notional();
+    }
+
+    /// Adds a minute of an earlier run, before the first trade of this one.
+    pub(crate) fn on_minute(&mut self, candle: &Candle) {
+        let start = candle.open_time.0;
+        let is_next = self.minutes.back().is_none_or(|last| last.start < start);
+        if candle.is_flat() || !is_next {
+            return;
+        }
+        let Candle { open, high, low, close, volume, quote_volume, close_time, .. } = *candle;
+        self.minutes.push_back(Minute { start, open, high, low, volume, quote_volume });
+        self.last = Some((close_time.plus(-1), close));
+        self.forget(start);
     }
 
     fn forget(&mut self, newest: i64) {

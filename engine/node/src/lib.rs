@@ -6,6 +6,7 @@
 //!   (`flush`, by a `transmit`ter); slow sessions have an `outbox`. Each second: `upkeep`.
 //! - Clients: `accept` (`tls`) → `upgrade` (`auth`) → a worker's `session`; their bytes (`socket`) → `codec` → `protocol` → `commands` →
 //!   `answer`.
+//! - For the sidecar: closed candles to a `keep`er, and answers about the present.
 //! - `clock` reads the time, `metrics` counts, `config` bounds.
 
 pub mod accept;
@@ -18,6 +19,7 @@ pub mod config;
 mod deflate;
 mod deliver;
 mod flush;
+pub mod keep;
 mod leave;
 mod link;
 pub mod metrics;
@@ -40,6 +42,7 @@ mod worker;
 pub use auth::{Authenticator, ConfiguredKeys, Grant, KeyId};
 pub use clock::Clock;
 pub use config::{Io, Limits, NodeConfig};
+pub use keep::{Keeper, Present};
 pub use metrics::Metrics;
 pub use sender::{SendError, ShardSender};
 pub use server::{Node, Parts, Status};

@@ -158,6 +158,8 @@ impl ShardSender {
             Input::Trade(trade) => trade.symbol,
             Input::Proof { symbol, .. } | Input::GapLost { symbol, .. } | Input::Correction { symbol, .. } => *symbol,
             Input::FeedDown { symbols, .. } | Input::FeedUp { symbols } => *symbols.first()?,
+            Input::Seed(seed) => seed.symbol,
+            Input::Read(read) => read.symbol,
             Input::Subscribe(wish) => wish.channel.symbol(&self.directory)?,
             Input::Unsubscribe { channel, .. } => channel.symbol(&self.directory)?,
         };

@@ -14,7 +14,7 @@ use std::{
 
 use engine::{
     market::{Directory, Symbol},
-    message::{Missing, WorkerId},
+    message::{Input, Missing, WorkerId},
     ring::RingReader,
     shard::{Shard, ShardConfig, SymbolStatus},
 };
@@ -29,6 +29,7 @@ use crate::{
     auth::{Authenticator, ConnectionCounts},
     clock::Clock,
     config::NodeConfig,
+    keep::{Keeper, Present},
     link::{WorkerLink, WorkerMessage},
     metrics::Metrics,
     sender::{ShardSender, queues, shard_of},
@@ -54,6 +55,10 @@ pub struct Parts<S> {
     pub missing: mpsc::Sender<Missing>,
     /// The certificate and key, if clients connect by TLS.
     pub tls: Option<Tls>,
+    /// Makes what keeps the closed candles of a shard, by the shard's number; `None` if nothing is kept.
+    pub keepers: Option<Box<dyn FnMut(usize) -> Box<dyn Keeper>>>,
+    /// What is known from before the start: seeds, and since when the feed of one symbol each is down.
+    pub before: Vec<Input>,
 }
 
 /// See the module. Stop it with [`Node::shutdown`]; dropping it leaves its threads running.
@@ -64,6 +69,7 @@ pub struct Node {
     readers: HashMap<Symbol, RingReader>,
     boards: Vec<StatusBoard>,
     links: Vec<WorkerLink>,
+    present: Present,
     workers: Vec<JoinHandle<()>>,
     shards: Vec<JoinHandle<()>>,
     stop_shards: Arc<AtomicBool>,
@@ -77,7 +83,7 @@ impl Node {
     /// # Errors
     /// The address cannot be listened on, or a thread cannot be started.
     pub fn start<B: AnswerBody, S: Fallback<B>>(mut config: NodeConfig, parts: Parts<S>) -> io::Result<Self> {
-        let Parts { directory, authenticator, fallback, metrics, clock, missing, tls } = parts;
+        let Parts { directory, authenticator, fallback, metrics, clock, missing, tls, mut keepers, mut before } = parts;
         let listener = accept::listen(config.listen)?;
         let address = listener.local_addr()?;
         if config.epoch == 0 {
@@ -98,6 +104,7 @@ impl Node {
         let mut node = Self {
             address,
             clock: Arc::clone(&clock),
+            present: Present::new(sender.clone()),
             sender,
             readers: HashMap::new(),
             boards: Vec::new(),
@@ -123,9 +130,13 @@ impl Node {
                 late_window_ms: config.limits.late_window_ms,
                 close_delay_ms: config.limits.close_delay_ms,
                 emit_ms: config.emit_ms,
+                keeps: keepers.is_some(),
             };
-            let shard = Shard::new(Arc::clone(&directory), symbols.iter().copied(), settings);
+            let mut shard = Shard::new(Arc::clone(&directory), symbols.iter().copied(), settings);
             node.readers.extend(symbols.iter().filter_map(|symbol| Some((*symbol, shard.reader(*symbol)?))));
+            let (own, others): (Vec<_>, Vec<_>) = before.into_iter().partition(|input| concerns(input, &symbols));
+            before = others;
+            own.into_iter().for_each(|input| shard.on_input(input));
             let board = StatusBoard::default();
             node.boards.push(Arc::clone(&board));
             let thread = ShardThread {
@@ -139,6 +150,8 @@ impl Node {
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
                 board,
+                keeper: keepers.as_mut().map(|keeper| keeper(number)),
+                present: node.present.clone(),
                 stop: Arc::clone(&node.stop_shards),
             };
             node.shards.push(thread.spawn(number, core(number))?);
@@ -162,6 +175,11 @@ impl Node {
     /// The ring of each symbol.
     pub fn readers(&self) -> &HashMap<Symbol, RingReader> {
         &self.readers
+    }
+
+    /// Asks the shards about the present.
+    pub fn present(&self) -> Present {
+        self.present.clone()
     }
 
     /// The present of each symbol, at most about a second old.
@@ -213,6 +231,15 @@ impl Status {
     pub fn symbols(&self) -> Vec<(Symbol, SymbolStatus)> {
         let read = |board: &StatusBoard| board.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.boards.iter().flat_map(read).collect()
+    }
+}
+
+/// Whether something from before the start is about one of these symbols.
+fn concerns(input: &Input, symbols: &[Symbol]) -> bool {
+    match input {
+        Input::Seed(seed) => symbols.contains(&seed.symbol),
+        Input::FeedDown { symbols: down, .. } => down.iter().any(|symbol| symbols.contains(symbol)),
+        _ => false,
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     clock::Clock,
+    keep::{Keeper, Present},
     link::{WorkerLink, WorkerMessage},
     metrics::{Metrics, Stage},
     sender::Inbox,
@@ -59,6 +60,8 @@ pub(crate) struct ShardThread {
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: StatusBoard,
+    pub(crate) keeper: Option<Box<dyn Keeper>>,
+    pub(crate) present: Present,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -85,6 +88,7 @@ impl ShardThread {
             let Some(newest) = self.drain() else { break };
             let now = self.clock.now();
             self.shard.end_turn(now, &mut out);
+            self.keep(&mut out);
             for (outlet, deliveries) in outlets.iter_mut().zip(&mut out.workers) {
                 outlet.push(deliveries, &self.metrics);
             }
@@ -105,6 +109,23 @@ impl ShardThread {
             }
         }
         self.tell(&mut told);
+    }
+
+    /// Hands over what is to be kept, before any client is sent it, and answers questions.
+    fn keep(&mut self, out: &mut Outputs) {
+        if let Some(keeper) = &mut self.keeper {
+            if !out.closed.is_empty() {
+                keeper.on_closed(&out.closed);
+            }
+            for (symbol, time) in out.lost.drain(..) {
+                keeper.on_lost(symbol, time);
+            }
+        }
+        out.closed.clear();
+        out.lost.clear();
+        for (ticket, answer) in out.answers.drain(..) {
+            self.present.answer(ticket, answer);
+        }
     }
 
     /// Takes inputs until there are none or enough. Gives the times of the first trade; nothing at all once all senders

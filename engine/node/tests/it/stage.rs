@@ -94,6 +94,8 @@ impl Stage {
             clock: Arc::clone(&clock),
             missing,
             tls,
+            keepers: None,
+            before: Vec::new(),
         };
         let config = NodeConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config };
         Self { node: Node::start(config, parts).unwrap(), clock, metrics, revoked, _missing }
