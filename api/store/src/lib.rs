@@ -1,7 +1,7 @@
 //! Candles and trades that survive: in a file of this machine, or on a QuestDB server. One interface, a URL chooses.
 //!
 //! `row` (what is stored) → `batch` (what is written at once) → `access` (the one interface) → `embedded` and `questdb`
-//! (the two stores) → `writer` (the queue before them) → `spill` (where it waits while a store is down). Read `access` first.
+//! (the two stores) → `writer` (the queue before them) → `spill` (where it waits while a store is down) → `journal` (what outlives a kill). Read `access` first.
 //!
 //! - **Exact.** Numbers are integers with the scales of their row, sums have 128 bits, nothing passes through a float, and
 //!   what is read is what was written. A change of an instrument's scales leaves old rows as they are.
@@ -54,6 +54,7 @@ mod codec;
 mod embedded;
 mod error;
 mod holes;
+mod journal;
 mod questdb;
 mod row;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub use batch::{Batch, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 pub use embedded::Embedded;
 pub use error::{RowError, StoreError};
 pub use holes::Holes;
+pub use journal::{Journal, Rotation, recover};
 pub use questdb::QuestDb;
 pub use row::{
     FeedPosition, SOURCE_BYTES_MAX, Scales, Series, SeriesSpan, Source, StoredCandle, StoredTrade, TradePlace,

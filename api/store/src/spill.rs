@@ -166,10 +166,7 @@ impl Spill {
             self.begin()?;
         }
         let (Some(tail), Some(segment)) = (self.tail.as_mut(), self.segments.back_mut()) else { return Ok(()) };
-        let mut framed = Vec::with_capacity(record.len() + 8);
-        framed.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        framed.extend_from_slice(&crc32fast::hash(record).to_le_bytes());
-        framed.extend_from_slice(record);
+        let framed = framed(record);
         if let Err(source) = tail.write_all(&framed).and_then(|()| tail.sync_data()) {
             let path = segment.path.clone();
             // Half a record, or one that may not be on the disk: away with it. If even that fails, nothing more is
@@ -265,8 +262,17 @@ impl Spill {
     }
 }
 
+/// A record as it stands in a file.
+pub(crate) fn framed(record: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(record.len() + 8);
+    framed.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    framed.extend_from_slice(&crc32fast::hash(record).to_le_bytes());
+    framed.extend_from_slice(record);
+    framed
+}
+
 /// The next whole record, `None` at the end or where no whole record stands.
-fn read_record(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_record(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     let mut head = [0; 8];
     if !filled(file, &mut head)? {
         return Ok(None);
@@ -294,7 +300,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn failed_at(path: &Path) -> impl Fn(io::Error) -> SpillError + use<> {
+pub(crate) fn failed_at(path: &Path) -> impl Fn(io::Error) -> SpillError + use<> {
     let path = path.to_owned();
     move |source| SpillError::Io { path: path.clone(), source }
 }
