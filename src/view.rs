@@ -5,14 +5,17 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use api::view::{Feed, FeedState, Health, Liveness, SymbolStatus, View};
+use api::view::{Answer, Feed, FeedState, Health, Listing, Liveness, SymbolStatus, TickerRow, View};
 use engine::{
-    market::{Directory, Symbol, Timestamp, Venue},
+    candle::Candle,
+    interval::Interval,
+    market::{Directory, Symbol, Timestamp, Trade, Venue},
     shard::SymbolStatus as Present,
 };
 use feeds::supervisor::{FeedStatus, VenueStatus};
 use node::{Clock, Metrics, Status};
 use prometheus_client::{encoding::text, registry::Registry};
+use store::{Scales, Source, Store, WriterStatus};
 
 /// A feed without any trade for so long is silent, and a symbol quiet.
 const SILENT_AFTER_MS: i64 = 60_000;
@@ -150,5 +153,36 @@ impl View for LiveView {
         // Writing to a string cannot fail.
         let _ = text::encode(&mut all, &self.feed_registry);
         all
+    }
+
+    fn listing(&self, name: &str) -> Option<Listing> {
+        let (label, symbol) = self.directory.label_of(self.directory.find_label(name)?)?;
+        let instrument = self.directory.instrument(symbol)?;
+        let scales = Scales { price: instrument.price_scale, quantity: instrument.quantity_scale };
+        Some(Listing { label: label.to_owned(), symbol, source: Source::parse(&instrument.source()).ok()?, scales })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.directory.labels().map(|(_, name, _)| name.to_owned()).collect()
+    }
+
+    fn history(&self) -> Option<Store> {
+        None
+    }
+
+    fn history_status(&self) -> Option<WriterStatus> {
+        None
+    }
+
+    fn latest(&self, _: Symbol, _: Interval, _: usize) -> Answer<'_, Vec<Candle>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn newest_trades(&self, _: Symbol, _: usize) -> Vec<Trade> {
+        Vec::new()
+    }
+
+    fn tickers(&self) -> Answer<'_, Vec<TickerRow>> {
+        Box::pin(std::future::ready(Vec::new()))
     }
 }

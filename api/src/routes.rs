@@ -112,12 +112,17 @@ fn is_plain(id: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use engine::{
+        candle::Candle,
+        interval::Interval,
+        market::{Symbol, Trade},
+    };
     use http_body_util::BodyExt;
     use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::view::{Feed, FeedState, Health, Liveness};
+    use crate::view::{Answer, Feed, FeedState, Health, Listing, Liveness, TickerRow};
 
     struct Fake;
 
@@ -157,6 +162,27 @@ mod tests {
         }
         fn metrics(&self) -> String {
             "kandle_trades_total 7\n# EOF\n".to_owned()
+        }
+        fn listing(&self, _: &str) -> Option<Listing> {
+            None
+        }
+        fn names(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn history(&self) -> Option<store::Store> {
+            None
+        }
+        fn history_status(&self) -> Option<store::WriterStatus> {
+            None
+        }
+        fn latest(&self, _: Symbol, _: Interval, _: usize) -> Answer<'_, Vec<Candle>> {
+            Box::pin(std::future::ready(Vec::new()))
+        }
+        fn newest_trades(&self, _: Symbol, _: usize) -> Vec<Trade> {
+            Vec::new()
+        }
+        fn tickers(&self) -> Answer<'_, Vec<TickerRow>> {
+            Box::pin(std::future::ready(Vec::new()))
         }
     }
 

@@ -1,8 +1,22 @@
 //! What a running system tells about itself.
 
+use std::pin::Pin;
+
+use engine::{
+    candle::Candle,
+    interval::Interval,
+    market::{Symbol, Trade},
+    ticker::Ticker,
+};
 use serde::Serialize;
 
-/// The present of the system. Answers come from memory, at once.
+/// What a shard answers: not at once, but soon, since it is asked through its queue.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The most candles that [`View::latest`] is asked for.
+pub const LATEST_MAX: usize = 500;
+
+/// The present of the system. Answers come from memory.
 pub trait View: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
@@ -12,6 +26,47 @@ pub trait View: Send + Sync + 'static {
     fn symbols(&self) -> Vec<SymbolStatus>;
     /// All metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
+    /// The instrument that an alias or a source names, if it is served.
+    fn listing(&self, name: &str) -> Option<Listing>;
+    /// Every alias and source, for suggestions.
+    fn names(&self) -> Vec<String>;
+    /// Where history is kept; `None` without a store.
+    fn history(&self) -> Option<store::Store>;
+    /// How the writer of the history fares; `None` without a store.
+    fn history_status(&self) -> Option<store::WriterStatus>;
+    /// The newest candles that the running engine holds, at most `count` and [`LATEST_MAX`]: oldest first, the open one
+    /// last. There may be none.
+    fn latest(&self, symbol: Symbol, interval: Interval, count: usize) -> Answer<'_, Vec<Candle>>;
+    /// The newest trades that the running engine holds, at most `count`, oldest first.
+    fn newest_trades(&self, symbol: Symbol, count: usize) -> Vec<Trade>;
+    /// The ticker of every symbol that traded.
+    fn tickers(&self) -> Answer<'_, Vec<TickerRow>>;
+}
+
+/// An instrument that is served, under the name it was asked by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The alias or `venue:NAME`, as asked.
+    pub label: String,
+    /// Its number in this run.
+    pub symbol: Symbol,
+    /// Its stable name.
+    pub source: store::Source,
+    /// What its integers count in.
+    pub scales: store::Scales,
+}
+
+/// The ticker of one symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TickerRow {
+    /// The name that it is listed by.
+    pub label: String,
+    /// Its instrument.
+    pub source: store::Source,
+    /// What its integers count in.
+    pub scales: store::Scales,
+    /// Last price and 24 hours.
+    pub ticker: Ticker,
 }
 
 /// `ok` or `degraded`.
@@ -64,7 +119,7 @@ pub struct Health {
     pub status: Status,
     /// Since when it is not, in milliseconds.
     pub since: Option<i64>,
-    /// The names of the feeds that are silent or down.
+    /// The names of the feeds that are silent or down, and `history` if rows do not reach the store.
     pub degraded: Vec<String>,
     /// The program's version.
     pub version: &'static str,
