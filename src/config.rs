@@ -12,6 +12,7 @@ use std::{
 
 use engine::market::{Directory, Venue};
 use node::Io;
+use store::StoreUrl;
 
 pub use error::ConfigError;
 use file::File;
@@ -23,6 +24,9 @@ mod nearest;
 #[cfg(test)]
 mod tests;
 
+/// Where history is kept if nothing else is said: below the folder that the program is started in.
+const DATA_FOLDER: &str = "kandle-data";
+const HISTORY_FILE: &str = "history.redb";
 /// A larger file is no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -44,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether messages are compressed for clients that offer it.
     pub deflate: bool,
+    /// Where candles and trades are kept; `None` if nowhere.
+    pub store: Option<StoreConfig>,
     /// Certificate and key, if clients connect by TLS.
     pub tls: Option<TlsFiles>,
     /// The six venues, in the order of [`Venue::LIVE`].
@@ -87,6 +93,27 @@ impl Default for Limits {
             write_deadline_ms: 10_000,
             connections: 65_536,
         }
+    }
+}
+
+/// Where candles and trades are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The store.
+    pub url: StoreUrl,
+    /// The folder of what waits for the store, and of what must outlive a kill.
+    pub folder: PathBuf,
+}
+
+impl StoreConfig {
+    /// The store of `url`, with its folder beside the file of an embedded one.
+    pub fn new(url: StoreUrl, folder: Option<PathBuf>) -> Self {
+        let beside = match &url {
+            StoreUrl::Redb(path) => path.parent().map(Path::to_owned).filter(|folder| *folder != Path::new("")),
+            StoreUrl::QuestDb(_) => None,
+        };
+        let folder = folder.or(beside).unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
+        Self { url, folder }
     }
 }
 
@@ -224,6 +251,7 @@ impl Config {
                 write_deadline_ms: limits.write_deadline_ms.map_or(usual.write_deadline_ms, |n| n.0),
                 connections: limits.connections.map_or(usual.connections, |n| n.size()),
             },
+            store: store(&file),
             tls: file.tls.cert.clone().zip(file.tls.key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
             deflate: file.stream.deflate.unwrap_or(true),
             venues: venues(&file),
@@ -253,6 +281,12 @@ impl Config {
         }
         directory
     }
+}
+
+fn store(file: &File) -> Option<StoreConfig> {
+    let usual = || Some(StoreUrl::Redb(Path::new(DATA_FOLDER).join(HISTORY_FILE)));
+    let url = file.store.url.clone().map_or_else(usual, |choice| choice.0)?;
+    Some(StoreConfig::new(url, file.store.folder.clone()))
 }
 
 fn venues(file: &File) -> Vec<VenueConfig> {

@@ -10,11 +10,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use engine::market::{Directory, Trade, Venue};
+use store::StoreUrl;
 
 use crate::{
     chance,
     cli::{DemoArgs, Speed},
-    config::{Config, KeyConfig},
+    config::{Config, KeyConfig, StoreConfig},
     pacer::{Pacer, Stopped},
     replay::{TradeSink, frames::FrameReader, tally::Tally},
     system::{self, System},
@@ -55,20 +56,24 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     config.limits.late_window_ms = LATE_WINDOW_MS;
     config.keys = vec![KeyConfig { key: key.clone(), connections: config.limits.connections_per_key }];
     let venues = vec![(Venue::Binance, true)];
-    let system = System::start(&config, &directory, vec![ALIAS.to_owned()], venues).with_context(|| {
-        format!("the demo cannot listen on {}; `--listen 127.0.0.1:0` takes a free port", args.listen)
-    })?;
+    // What the demo plays is no history worth keeping: it lasts as long as the demo does.
+    let folder = tempfile::tempdir().context("no folder for the demo's history")?;
+    let store = StoreConfig::new(StoreUrl::Redb(folder.path().join("history.redb")), None);
+    let system =
+        System::start(&config, &directory, vec![ALIAS.to_owned()], venues, Some(&store)).await.with_context(|| {
+            format!("the demo cannot listen on {}; `--listen 127.0.0.1:0` takes a free port", args.listen)
+        })?;
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = Pacer::new(Arc::clone(&system.clock), system.node.sender(), Arc::clone(&stop), Speed::Times(1));
     let playing = tokio::task::spawn_blocking(move || play(pacer, &trades));
     Welcome { address: system.address(), key: &key, symbol: ALIAS }.print(args.json)?;
-    let System { node, missing, .. } = system;
+    let System { node, missing, history, .. } = system;
     let holes = tokio::spawn(system::give_up_holes(missing, node.sender()));
     let signalled = system::signal().await;
     stop.store(true, Ordering::Relaxed);
     holes.abort();
     playing.await.context("the replay failed")?;
-    system::close(node).await;
+    system::close(node, history).await;
     signalled
 }
 

@@ -1,7 +1,7 @@
 //! Wiring: settings, the command line and what its commands do. The parts that are wired live in the other crates.
 //!
 //! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `tail`,
-//! `simulate`, `load`: one module per command. `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
+//! `simulate`, `load`: one module per command. `history` keeps what closes, `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
 
 use std::io::IsTerminal;
 
@@ -13,6 +13,7 @@ pub mod chance;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod history;
 pub mod keys;
 pub mod load;
 pub mod pacer;

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use engine::{market::Directory, message::Input};
 use feeds::supervisor::{FeedsConfig, Sink, Supervisor, Timings, VenueConfig};
-use node::{Clock, ShardSender};
+use node::ShardSender;
 
 use crate::{
     chance,
     cli::ServeArgs,
     config::{Config, TlsFiles},
-    system,
+    system::{self, System},
 };
 
 /// How long connections to venues are given to close.
@@ -45,10 +45,10 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let directory = Arc::new(config.directory());
     let aliases = config.symbols.iter().map(|symbol| symbol.alias.clone()).collect();
     let venues = config.venues.iter().map(|venue| (venue.venue, venue.enabled)).collect();
-    let system = system::System::start(&config, &directory, aliases, venues)?;
+    let system = System::start(&config, &directory, aliases, venues, config.store.as_ref()).await?;
     warn_without_keys(&config);
     let sink = ShardSink(system.node.sender());
-    let feeds = feeds_config(&config, &directory, &system.clock);
+    let feeds = feeds_config(&config, &directory, &system);
     let supervisor = Supervisor::start(feeds, &directory, &sink, system.missing, &system.feed_metrics);
     system.view.attach_feeds(supervisor.status_handle());
     let address = system.node.local_addr();
@@ -58,7 +58,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if tokio::time::timeout(FEEDS_WITHIN, supervisor.shutdown()).await.is_err() {
         tracing::warn!("some connections to venues did not close in time");
     }
-    system::close(system.node).await;
+    system::close(system.node, system.history).await;
     signalled.context("cannot wait for a signal")
 }
 
@@ -67,18 +67,19 @@ fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(Stri
     Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
 }
 
-fn feeds_config(config: &Config, directory: &Directory, clock: &Arc<Clock>) -> FeedsConfig {
+fn feeds_config(config: &Config, directory: &Directory, system: &System) -> FeedsConfig {
     let venue = |venue: &crate::config::VenueConfig| VenueConfig {
         venue: venue.venue,
         ws_url: venue.ws_url.clone(),
         rest_url: venue.rest_url.clone(),
+        down_since: system.since.get(&venue.venue).copied(),
         symbols: directory
             .symbols()
             .filter(|(_, instrument)| instrument.venue == venue.venue)
             .map(|(symbol, _)| symbol)
             .collect(),
     };
-    let clock = Arc::clone(clock);
+    let clock = Arc::clone(&system.clock);
     FeedsConfig {
         venues: config.venues.iter().filter(|venue| venue.enabled).map(venue).collect(),
         timings: Timings::default(),

@@ -70,7 +70,7 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     let key = chance::random_key("kai-sim-").context("no key could be made")?;
     let config = config(args, &key);
     let aliases = (0..args.symbols).map(|index| format!("S{index}")).collect();
-    let system = System::start(&config, &directory, aliases, vec![(Venue::Sim, true)])?;
+    let system = System::start(&config, &directory, aliases, vec![(Venue::Sim, true)], None).await?;
     print(args, &system, &key)?;
     let (controls, heard) = channel();
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -80,7 +80,7 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         // It sleeps in a read until its parent closes the pipe; the exit does not wait for it.
         thread::spawn(move || listen(&controls));
     }
-    let System { node, missing, .. } = system;
+    let System { node, missing, history, .. } = system;
     let sender = node.sender();
     let feed = thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
         markets.play(&sender, &heard);
@@ -92,7 +92,7 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         _ = end => {}
     }
     holes.abort();
-    system::close(node).await;
+    system::close(node, history).await;
     // The feed ends by itself once the node takes nothing more.
     drop(feed);
     Ok(())

@@ -1,10 +1,10 @@
 //! A running system: a node with its HTTP sidecar, fed by venues or by a recording, until a signal ends it.
 
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
 use engine::{
-    market::{Directory, Venue},
+    market::{Directory, Timestamp, Venue},
     message::{Input, Missing},
 };
 use feeds::metrics::FeedMetrics;
@@ -12,7 +12,12 @@ use node::{Clock, Metrics, Node, NodeConfig, Parts, ShardSender, Tls};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use crate::{config::Config, keys::Keys, view::LiveView};
+use crate::{
+    config::{Config, StoreConfig},
+    history::{History, Running},
+    keys::Keys,
+    view::LiveView,
+};
 
 /// Holes that may wait for repair.
 const MISSING_MAX: usize = 4096;
@@ -31,27 +36,43 @@ pub struct System {
     pub feed_metrics: FeedMetrics,
     /// Holes that the shards found.
     pub missing: mpsc::Receiver<Missing>,
+    /// What keeps candles and trades, if anything does.
+    pub history: Option<Running>,
+    /// Since when the feed of each venue is down, where the store knows.
+    pub since: HashMap<Venue, Timestamp>,
 }
 
 impl System {
-    /// Starts a node on `listen` that serves `directory`; must be called within a tokio runtime.
+    /// Starts a node that serves `directory` and, with a store, goes on where the last run ended.
     ///
     /// # Errors
-    /// The address cannot be listened on, or a thread cannot be started.
-    pub fn start(
+    /// The store cannot be used, the address cannot be listened on, or a thread cannot be started.
+    pub async fn start(
         config: &Config,
         directory: &Arc<Directory>,
         aliases: Vec<String>,
         venues: Vec<(Venue, bool)>,
+        store: Option<&StoreConfig>,
     ) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(|files| Tls::load(&files.cert, &files.key)).transpose()?;
         let clock = Arc::new(Clock::start());
+        let mut history = match store {
+            Some(store) => Some(History::open(store, directory, &clock).await?),
+            None => None,
+        };
+        let before = match &history {
+            Some(history) => history.before().await,
+            None => Vec::new(),
+        };
         let metrics = Arc::new(Metrics::new());
         let mut registry = Registry::with_prefix("kandle");
         let feed_metrics = FeedMetrics::new(&mut registry);
         let (shared, counted) = (Arc::clone(&clock), Arc::clone(&metrics));
         let view = Arc::new(LiveView::new(shared, Arc::clone(directory), aliases, venues, counted, registry));
         let (holes, missing) = mpsc::channel(MISSING_MAX);
+        let node_config = node_config(config);
+        let keepers = history.as_mut().map(|history| history.keepers(node_config.shards)).transpose()?;
+        let since = down_since(&before, directory);
         let parts = Parts {
             directory: Arc::clone(directory),
             authenticator: Arc::new(Keys::new(&config.keys)),
@@ -60,10 +81,16 @@ impl System {
             clock: Arc::clone(&clock),
             missing: holes,
             tls,
+            keepers: keepers.unwrap_or_default(),
+            before,
         };
-        let node = Node::start(node_config(config), parts)?;
-        view.attach_node(node.status());
-        Ok(Self { node, view, clock, feed_metrics, missing })
+        let node = Node::start(node_config, parts)?;
+        view.attach_node(&node);
+        let history = history.map(|history| {
+            view.attach_history(history.store(), history.writer());
+            history.start(&node)
+        });
+        Ok(Self { node, view, clock, feed_metrics, missing, history, since })
     }
 
     /// Where it listens.
@@ -72,10 +99,26 @@ impl System {
     }
 }
 
-/// Closes all clients with 1012 and joins all threads.
-pub async fn close(node: Node) {
+/// Closes all clients with 1012, joins all threads and stores what is left.
+pub async fn close(node: Node, history: Option<Running>) {
     tracing::info!("closing clients with 1012; they may resume after the restart");
     node.shutdown(CLOSE_WITHIN).await;
+    if let Some(history) = history {
+        history.close().await;
+    }
+}
+
+/// The earliest moment up to which the store tells about a symbol of each venue.
+fn down_since(before: &[Input], directory: &Directory) -> HashMap<Venue, Timestamp> {
+    let mut since = HashMap::new();
+    for input in before {
+        let Input::FeedDown { symbols, since: down } = input else { continue };
+        for instrument in symbols.iter().filter_map(|symbol| directory.instrument(*symbol)) {
+            let earliest = since.entry(instrument.venue).or_insert(*down);
+            *earliest = (*earliest).min(*down);
+        }
+    }
+    since
 }
 
 fn node_config(config: &Config) -> NodeConfig {

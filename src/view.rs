@@ -5,20 +5,25 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use api::view::{Answer, Feed, FeedState, Health, Listing, Liveness, SymbolStatus, TickerRow, View};
+use api::view::{Answer, Feed, FeedState, Health, LATEST_MAX, Listing, Liveness, SymbolStatus, TickerRow, View};
 use engine::{
     candle::Candle,
     interval::Interval,
     market::{Directory, Symbol, Timestamp, Trade, Venue},
-    shard::SymbolStatus as Present,
+    ring::RingReader,
+    shard::SymbolStatus as Activity,
 };
 use feeds::supervisor::{FeedStatus, VenueStatus};
-use node::{Clock, Metrics, Status};
+use futures_util::{StreamExt, stream};
+use node::{Clock, Metrics, Node, Present, Status};
 use prometheus_client::{encoding::text, registry::Registry};
-use store::{Scales, Source, Store, WriterStatus};
+use store::{Scales, Source, Store, Writer, WriterStatus};
 
 /// A feed without any trade for so long is silent, and a symbol quiet.
 const SILENT_AFTER_MS: i64 = 60_000;
+
+/// Tickers that are asked for at once.
+const TICKERS_AT_ONCE: usize = 64;
 
 /// See the module. It is made before the node, which serves it; what the node gives is filled in afterwards.
 pub struct LiveView {
@@ -30,8 +35,16 @@ pub struct LiveView {
     venues: Vec<(Venue, bool)>,
     metrics: Arc<Metrics>,
     feed_registry: Registry,
-    status: OnceLock<Status>,
+    node: OnceLock<Attached>,
     feeds: OnceLock<Arc<FeedStatus>>,
+    history: OnceLock<(Store, Arc<Writer>)>,
+}
+
+/// What the started node gives.
+struct Attached {
+    status: Status,
+    present: Present,
+    readers: HashMap<Symbol, RingReader>,
 }
 
 impl LiveView {
@@ -45,14 +58,20 @@ impl LiveView {
         feed_registry: Registry,
     ) -> Self {
         let started_ms = clock.now().millis();
-        let (status, feeds) = (OnceLock::new(), OnceLock::new());
-        Self { clock, started_ms, directory, aliases, venues, metrics, feed_registry, status, feeds }
+        let (node, feeds, history) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { clock, started_ms, directory, aliases, venues, metrics, feed_registry, node, feeds, history }
     }
 
     /// The node has started.
-    pub fn attach_node(&self, status: Status) {
+    pub fn attach_node(&self, node: &Node) {
+        let (status, present, readers) = (node.status(), node.present(), node.readers().clone());
         // A second call changes nothing.
-        let _ = self.status.set(status);
+        let _ = self.node.set(Attached { status, present, readers });
+    }
+
+    /// History is kept.
+    pub fn attach_history(&self, store: Store, writer: Arc<Writer>) {
+        let _ = self.history.set((store, writer));
     }
 
     /// The supervisor has started; without one, a recording is replayed.
@@ -60,11 +79,11 @@ impl LiveView {
         let _ = self.feeds.set(feeds);
     }
 
-    fn present(&self) -> HashMap<Symbol, Present> {
-        self.status.get().map(|status| status.symbols().into_iter().collect()).unwrap_or_default()
+    fn present(&self) -> HashMap<Symbol, Activity> {
+        self.node.get().map(|node| node.status.symbols().into_iter().collect()).unwrap_or_default()
     }
 
-    fn feeds(&self, present: &HashMap<Symbol, Present>) -> Vec<Feed> {
+    fn feeds(&self, present: &HashMap<Symbol, Activity>) -> Vec<Feed> {
         let mut newest: BTreeMap<Venue, (usize, i64)> = BTreeMap::new();
         for (symbol, instrument) in self.directory.symbols() {
             let (count, last) = newest.entry(instrument.venue).or_default();
@@ -167,22 +186,37 @@ impl View for LiveView {
     }
 
     fn history(&self) -> Option<Store> {
-        None
+        self.history.get().map(|(store, _)| store.clone())
     }
 
     fn history_status(&self) -> Option<WriterStatus> {
-        None
+        self.history.get().map(|(_, writer)| writer.status())
     }
 
-    fn latest(&self, _: Symbol, _: Interval, _: usize) -> Answer<'_, Vec<Candle>> {
-        Box::pin(std::future::ready(Vec::new()))
+    fn latest(&self, symbol: Symbol, interval: Interval, count: usize) -> Answer<'_, Vec<Candle>> {
+        Box::pin(async move {
+            match self.node.get() {
+                Some(node) => node.present.candles(symbol, interval, count.min(LATEST_MAX)).await,
+                None => Vec::new(),
+            }
+        })
     }
 
-    fn newest_trades(&self, _: Symbol, _: usize) -> Vec<Trade> {
-        Vec::new()
+    fn newest_trades(&self, symbol: Symbol, count: usize) -> Vec<Trade> {
+        let reader = self.node.get().and_then(|node| node.readers.get(&symbol));
+        reader.map(|reader| reader.latest(count)).unwrap_or_default()
     }
 
     fn tickers(&self) -> Answer<'_, Vec<TickerRow>> {
-        Box::pin(std::future::ready(Vec::new()))
+        Box::pin(async move {
+            let Some(node) = self.node.get() else { return Vec::new() };
+            let row = async |alias: &String| {
+                let Listing { label, symbol, source, scales } = self.listing(alias)?;
+                let ticker = node.present.ticker(symbol).await?;
+                Some(TickerRow { label, source, scales, ticker })
+            };
+            let rows = stream::iter(self.aliases.iter().map(row)).buffered(TICKERS_AT_ONCE);
+            rows.filter_map(std::future::ready).collect().await
+        })
     }
 }

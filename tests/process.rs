@@ -47,7 +47,12 @@ impl Kandle {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempdir();
         let file = folder.join("kandle.toml");
-        std::fs::write(&file, format!("listen = \"{address}\"\n{config}")).unwrap();
+        let store = if config.contains("[store]") {
+            String::new()
+        } else {
+            format!("[store]\nurl = \"redb:{}\"\n", folder.join("history.redb").display())
+        };
+        std::fs::write(&file, format!("listen = \"{address}\"\n{config}\n{store}")).unwrap();
         let child = program(file.to_str().unwrap()).spawn().unwrap();
         let (url, ws_url) = (format!("http://{address}"), format!("ws://{address}/v1/ws"));
         let kandle = Self { child, url, ws_url, key: "kai-test-key".into() };

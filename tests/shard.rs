@@ -223,7 +223,32 @@ fn a_cut_feed_is_told_and_its_end_too() {
     );
     rig.shard.on_input(Input::FeedUp { symbols });
     let ops = rig.turn(T0 + 40);
+    assert!(ops.iter().all(|op| op["op"] != "gap"), "the next id will tell what the cut has cost: {ops:?}");
+    rig.trade(2, T0 + 50, 10_000, 5);
+    let ops = rig.turn(T0 + 60);
     assert!(ops.iter().any(|op| op["state"] == "repaired"), "{ops:?}");
+}
+
+#[test]
+fn a_candle_without_trades_is_partial_while_the_feed_is_cut_and_flat_once_the_ids_say_so() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    rig.trade(1, T0 + 1, 10_000, 5);
+    rig.turn(T0 + 10);
+    let symbols: Box<[Symbol]> = [Symbol(0)].into();
+    rig.shard.on_input(Input::FeedDown { symbols: symbols.clone(), since: Timestamp::from_millis(T0 + 20) });
+    rig.turn(T0 + 30);
+    let states = |ops: &[Value]| {
+        let closed = ops.iter().filter(|op| op["data"]["is_closed"] == true);
+        closed.map(|op| format!("{} r{}", op["data"]["state"], op["data"]["revision"])).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&rig.turn(T0 + 122_000)), ["\"partial\" r0", "\"partial\" r0"]);
+    rig.shard.on_input(Input::FeedUp { symbols });
+    rig.turn(T0 + 122_100);
+    rig.trade(2, T0 + 122_200, 10_000, 5);
+    rig.turn(T0 + 122_300);
+    let ops = rig.turn(T0 + 122_400);
+    assert_eq!(states(&ops), ["\"flat\" r1"], "the first minute is not proven: its beginning was not seen");
 }
 
 /// All trades of a fixture through the parser.

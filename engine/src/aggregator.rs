@@ -224,8 +224,10 @@ impl Aggregator {
         self.settle();
         self.wake = Timestamp(i64::MAX);
         for series in &mut self.series {
-            let Some(close) = series.candles.back().map(|candle| candle.close) else { continue };
+            let Some(close) = series.newest().map(|candle| candle.close) else { continue };
             series.advance(time, close);
+            // What closes or is corrected now may take the place of the candle that waits for its proof.
+            series.prove_last(proof, out);
             if let Some(due) = series.close(time, self.rules.close_delay, proof, out) {
                 self.wake = self.wake.min(due);
             }
@@ -241,7 +243,7 @@ impl Aggregator {
     /// The candle of an interval that is open now, with the current second in it.
     pub fn open(&self, interval: Interval) -> Option<Candle> {
         let series = self.series.iter().find(|series| series.interval == interval)?;
-        let mut candle = *series.candles.back()?;
+        let mut candle = *series.newest()?;
         if let Some(current) = &self.current
             && (candle.open_time..candle.close_time).contains(&current.open_time)
         {

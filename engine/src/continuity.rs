@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_an_earlier_run_proved_joins_what_is_seen() {
         let mut seen = Continuity::new(IdRule::Contiguous);
-        [(10, 20), (20, 30), (40, 50), (31, 35)].map(|(first, last)| seen.cover(first, last));
+        [(10, 20), (20, 30), (40, 50), (31, 35)].iter().for_each(|(first, last)| seen.cover(*first, *last));
         assert!(seen.covers(10, 35) && seen.covers(40, 50));
         assert_eq!(seen.holes().collect::<Vec<_>>(), [(36, 39)]);
         assert_eq!(seen.unseen(5, 60), [(5, 9), (36, 39), (51, 60)]);

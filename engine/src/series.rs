@@ -9,12 +9,13 @@ use crate::{
     market::{Price, Timestamp, Trade},
 };
 
-/// The candles of one interval, oldest first; the last one is open.
+/// The candles of one interval, oldest first; the last one is open. After a start that came long after the end of the run before
+/// there are closed ones alone, until a trade comes.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) interval: Interval,
     pub(crate) candles: VecDeque<Candle>,
-    /// How many candles at the end are not closed yet: 1 or more once there is a trade.
+    /// How many candles at the end are not closed yet: 1 or more once there is a trade of this run.
     pub(crate) unclosed: usize,
     /// Open times of closed candles that were corrected in this turn.
     pub(crate) corrected: Vec<Timestamp>,
@@ -29,12 +30,17 @@ impl Series {
 
     /// When the newest candle ends.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
-        self.candles.back().map(|candle| candle.close_time)
+        self.newest().map(|candle| candle.close_time)
+    }
+
+    /// The candle that is open now.
+    pub(crate) fn newest(&self) -> Option<&Candle> {
+        self.candles.back().filter(|_| self.unclosed > 0)
     }
 
     /// Opens candles until one holds `time`: flat ones at the last close, the first one at `price`.
     pub(crate) fn advance(&mut self, time: Timestamp, price: Price) {
-        if self.candles.is_empty() {
+        if self.unclosed == 0 {
             self.candles.push_back(Candle::flat(self.interval, self.interval.open_time(time), price));
             self.unclosed = 1;
         }
@@ -48,9 +54,8 @@ impl Series {
     }
 
     pub(crate) fn index(&self, ts: Timestamp) -> Option<usize> {
-        let newest = self.candles.len().checked_sub(1)?;
-        if self.candles.get(newest)?.open_time <= ts {
-            return Some(newest);
+        if self.newest().is_some_and(|newest| newest.open_time <= ts) {
+            return self.candles.len().checked_sub(1);
         }
         let index = self.candles.partition_point(|candle| candle.open_time <= ts).checked_sub(1)?;
         (ts < self.candles.get(index)?.close_time).then_some(index)
@@ -154,6 +159,8 @@ impl Series {
             candle.state = proven(candle, proof);
             candle.revision += 1;
             out.push(*candle);
+            let waits = candle.state == State::Partial && !candle.is_flat();
+            self.unproven = self.unproven.max(waits.then_some(*open_time));
         }
         self.reflow(&corrected, out);
     }
@@ -182,7 +189,8 @@ impl Series {
 
     /// The last candle with a trade may have closed before the next trade proved its end: looks once more.
     pub(crate) fn prove_last(&mut self, proof: &Continuity, out: &mut Vec<Candle>) {
-        let Some(candle) = self.unproven.and_then(|open_time| self.find(open_time)) else { return };
+        let waits = self.unproven.filter(|open_time| !self.corrected.contains(open_time));
+        let Some(candle) = waits.and_then(|open_time| self.find(open_time)) else { return };
         let state = proven(candle, proof);
         if state == State::Partial {
             return;

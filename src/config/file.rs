@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use engine::market::Venue;
 use node::Io;
 use serde::{Deserialize, Deserializer, de::Error};
+use store::StoreUrl;
 
 use super::{KeyText, nearest::nearest};
 
@@ -24,6 +25,8 @@ pub(super) struct File {
     pub(super) stream: StreamFile,
     #[serde(default)]
     pub(super) tls: TlsFile,
+    #[serde(default)]
+    pub(super) store: StoreFile,
     #[serde(default)]
     pub(super) venues: BTreeMap<VenueName, VenueFile>,
     pub(super) symbols: Option<BTreeMap<Alias, Source>>,
@@ -58,6 +61,29 @@ pub(super) struct StreamFile {
 pub(super) struct TlsFile {
     pub(super) cert: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
+}
+
+/// `[store]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoreFile {
+    pub(super) url: Option<StoreChoice>,
+    pub(super) folder: Option<PathBuf>,
+}
+
+/// A store URL, or `none`.
+#[derive(Clone)]
+pub(super) struct StoreChoice(pub(super) Option<StoreUrl>);
+
+impl<'de> Deserialize<'de> for StoreChoice {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "none" => Ok(Self(None)),
+            text => StoreUrl::parse(text)
+                .map(|url| Self(Some(url)))
+                .map_err(|error| D::Error::custom(format!("{error}; \"none\" keeps nothing"))),
+        }
+    }
 }
 
 /// `[venues.NAME]`.
@@ -235,6 +261,8 @@ impl File {
         self.stream.deflate = over.stream.deflate.or(self.stream.deflate);
         self.tls.cert = over.tls.cert.or(self.tls.cert.take());
         self.tls.key = over.tls.key.or(self.tls.key.take());
+        self.store.url = over.store.url.or(self.store.url.take());
+        self.store.folder = over.store.folder.or(self.store.folder.take());
         for (name, new) in over.venues {
             let venue = self.venues.entry(name).or_default();
             venue.enabled = new.enabled.or(venue.enabled);

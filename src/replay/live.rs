@@ -58,7 +58,7 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
     config.limits.late_window_ms = args.late_window_ms;
     config.keys = vec![KeyConfig { key: key.clone(), connections: config.limits.connections_per_key }];
     let first = aliases.first().cloned().unwrap_or_default();
-    let system = System::start(&config, &directory, aliases, venue.into_iter().collect())?;
+    let system = System::start(&config, &directory, aliases, venue.into_iter().collect(), None).await?;
     Welcome { address: system.address(), key: &key, symbol: &first }.print(false)?;
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = Pacer::new(Arc::clone(&system.clock), system.node.sender(), Arc::clone(&stop), args.speed);
@@ -78,12 +78,12 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
         }
         tally.write(&mut std::io::stderr().lock())
     });
-    let System { node, missing, .. } = system;
+    let System { node, missing, history, .. } = system;
     let holes = tokio::spawn(system::give_up_holes(missing, node.sender()));
     let signalled = system::signal().await;
     stop.store(true, Ordering::Relaxed);
     holes.abort();
     reading.await.context("the reader failed")?.context("cannot write to standard error")?;
-    system::close(node).await;
+    system::close(node, history).await;
     signalled
 }

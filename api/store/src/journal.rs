@@ -58,18 +58,20 @@ pub struct Rotation {
 }
 
 impl Journal {
-    /// A new file of `lane` in `folder`, which is created; each writer has a lane of its own. What [`recover`] found in the folder
-    /// must be stored and its files deleted before.
+    /// A new file of `lane` in `folder`, which is created; each writer has a lane of its own. Files of earlier runs stay as they are.
     ///
     /// # Errors
     /// [`SpillError`] if the folder cannot be used.
     pub fn open(folder: &Path, lane: usize) -> Result<(Self, Rotation), SpillError> {
         fs::create_dir_all(folder).map_err(failed_at(folder))?;
-        let file = create(folder, lane, 1)?;
+        let earlier = paths(folder)?;
+        let number = |path: &PathBuf| path.file_stem()?.to_str()?.split_once('-')?.1.parse::<u64>().ok();
+        let number = earlier.iter().filter_map(number).max().unwrap_or(0) + 1;
+        let file = create(folder, lane, number)?;
         let (sender, next) = sync_channel(1);
-        let shared = Arc::new(Shared { number: AtomicU64::new(1), bytes: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { number: AtomicU64::new(number), bytes: AtomicU64::new(0) });
         let journal = Self { folder: folder.into(), file, bytes: 0, next, shared: Arc::clone(&shared), lane };
-        Ok((journal, Rotation { folder: folder.into(), lane, oldest: 1, number: 1, next: sender, shared }))
+        Ok((journal, Rotation { folder: folder.into(), lane, oldest: number, number, next: sender, shared }))
     }
 
     /// Notes a batch. Hand it to the writer afterwards, before the next append.
@@ -117,8 +119,25 @@ impl Rotation {
     }
 
     /// Whether the writing end has gone over to the newest file: what stands in those before it was handed to the writer.
-    pub fn is_switched(&self) -> bool {
+    fn is_switched(&self) -> bool {
         self.shared.number.load(Ordering::Acquire) == self.number
+    }
+
+    /// Whether the writing end has left a file that is still there: it may go once its batches are stored.
+    pub fn has_left(&self) -> bool {
+        self.oldest < self.number && self.is_switched()
+    }
+
+    /// What stands in the files before the newest one.
+    ///
+    /// # Errors
+    /// [`SpillError`] if one cannot be read.
+    pub fn left(&self) -> Result<Vec<Batch>, SpillError> {
+        let mut batches = Vec::new();
+        for number in self.oldest..self.number {
+            batches.extend(read(&path(&self.folder, self.lane, number))?);
+        }
+        Ok(batches)
     }
 
     /// Deletes the files before the newest one: everything in them is stored.
@@ -136,24 +155,35 @@ impl Rotation {
 /// # Errors
 /// [`SpillError`] if the folder cannot be read.
 pub fn recover(folder: &Path) -> Result<Vec<(PathBuf, Vec<Batch>)>, SpillError> {
+    paths(folder)?.into_iter().map(|path| Ok((path.clone(), read(&path)?))).collect()
+}
+
+/// All whole batches of a file.
+fn read(path: &Path) -> Result<Vec<Batch>, SpillError> {
+    let failed = failed_at(path);
+    let mut file = File::open(path).map_err(&failed)?;
+    let mut batches = Vec::new();
+    while let Some(record) = spill::read_record(&mut file).map_err(&failed)? {
+        batches.extend(Batch::decode(&record));
+    }
+    Ok(batches)
+}
+
+/// The files in `folder`, by lane, then age; none if there is no such folder.
+fn paths(folder: &Path) -> Result<Vec<PathBuf>, SpillError> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed_at(folder))? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(paths),
+        entries => entries.map_err(failed_at(folder))?,
+    };
+    for entry in entries {
         let path = entry.map_err(failed_at(folder))?.path();
         if path.extension().is_some_and(|ending| ending == ENDING) {
             paths.push(path);
         }
     }
     paths.sort();
-    let read = |path: PathBuf| {
-        let failed = failed_at(&path);
-        let mut file = File::open(&path).map_err(&failed)?;
-        let mut batches = Vec::new();
-        while let Some(record) = spill::read_record(&mut file).map_err(&failed)? {
-            batches.extend(Batch::decode(&record));
-        }
-        Ok((path, batches))
-    };
-    paths.into_iter().map(read).collect()
+    Ok(paths)
 }
 
 fn path(folder: &Path, lane: usize, number: u64) -> PathBuf {
@@ -185,10 +215,12 @@ mod tests {
         let (mut journal, _rotation) = Journal::open(folder.path(), 0).unwrap();
         (0..5).for_each(|number| journal.append(&batch(number)).unwrap());
         assert_eq!(left(folder.path()), (0..5).map(batch).collect::<Vec<_>>());
-        let file = path(folder.path(), 0, 1);
+        let file = paths(folder.path()).unwrap().remove(0);
         let length = fs::metadata(&file).unwrap().len();
         OpenOptions::new().write(true).open(&file).unwrap().set_len(length - 1).unwrap();
-        assert_eq!(left(folder.path()), (0..4).map(batch).collect::<Vec<_>>());
+        let (mut next, _rotation) = Journal::open(folder.path(), 0).unwrap();
+        next.append(&batch(9)).unwrap();
+        assert_eq!(left(folder.path()), [0, 1, 2, 3, 9].map(batch), "a new run leaves the file of the last one alone");
     }
 
     #[test]
@@ -197,10 +229,10 @@ mod tests {
         let (mut journal, mut rotation) = Journal::open(folder.path(), 7).unwrap();
         journal.append(&batch(0)).unwrap();
         rotation.begin().unwrap();
-        assert!(!rotation.is_switched() && !rotation.is_due());
+        assert!(!rotation.has_left() && !rotation.is_due());
         assert_eq!(left(folder.path()), [batch(0)]);
         journal.append(&batch(1)).unwrap();
-        assert!(rotation.is_switched());
+        assert!(rotation.has_left());
         rotation.discard();
         assert_eq!(left(folder.path()), [batch(1)]);
     }

@@ -55,8 +55,8 @@ pub struct Parts<S> {
     pub missing: mpsc::Sender<Missing>,
     /// The certificate and key, if clients connect by TLS.
     pub tls: Option<Tls>,
-    /// Makes what keeps the closed candles of a shard, by the shard's number; `None` if nothing is kept.
-    pub keepers: Option<Box<dyn FnMut(usize) -> Box<dyn Keeper>>>,
+    /// What keeps the closed candles of each shard, by the shard's number; empty if nothing is kept.
+    pub keepers: Vec<Box<dyn Keeper>>,
     /// What is known from before the start: seeds, and since when the feed of one symbol each is down.
     pub before: Vec<Input>,
 }
@@ -83,7 +83,7 @@ impl Node {
     /// # Errors
     /// The address cannot be listened on, or a thread cannot be started.
     pub fn start<B: AnswerBody, S: Fallback<B>>(mut config: NodeConfig, parts: Parts<S>) -> io::Result<Self> {
-        let Parts { directory, authenticator, fallback, metrics, clock, missing, tls, mut keepers, mut before } = parts;
+        let Parts { directory, authenticator, fallback, metrics, clock, missing, tls, keepers, mut before } = parts;
         let listener = accept::listen(config.listen)?;
         let address = listener.local_addr()?;
         if config.epoch == 0 {
@@ -121,7 +121,9 @@ impl Node {
             node.links.push(link);
             node.workers.push(thread);
         }
+        let mut keepers = keepers.into_iter();
         for (number, inputs) in inputs.into_iter().enumerate() {
+            let keeper = keepers.next();
             let symbols = directory.symbols().map(|(symbol, _)| symbol);
             let symbols: Vec<_> = symbols.filter(|symbol| shard_of(*symbol, config.shards) == number).collect();
             let settings = ShardConfig {
@@ -130,7 +132,7 @@ impl Node {
                 late_window_ms: config.limits.late_window_ms,
                 close_delay_ms: config.limits.close_delay_ms,
                 emit_ms: config.emit_ms,
-                keeps: keepers.is_some(),
+                keeps: keeper.is_some(),
             };
             let mut shard = Shard::new(Arc::clone(&directory), symbols.iter().copied(), settings);
             node.readers.extend(symbols.iter().filter_map(|symbol| Some((*symbol, shard.reader(*symbol)?))));
@@ -150,7 +152,7 @@ impl Node {
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
                 board,
-                keeper: keepers.as_mut().map(|keeper| keeper(number)),
+                keeper,
                 present: node.present.clone(),
                 stop: Arc::clone(&node.stop_shards),
             };

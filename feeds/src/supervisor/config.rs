@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use engine::market::{Symbol, Venue};
+use engine::market::{Symbol, Timestamp, Venue};
 
 use super::Clock;
 
@@ -17,6 +17,9 @@ pub struct VenueConfig {
     pub rest_url: String,
     /// What to follow there.
     pub symbols: Vec<Symbol>,
+    /// Since when its feed is down, if an earlier run was fed: the shards know it, and the first connection mends it as after a
+    /// cut.
+    pub down_since: Option<Timestamp>,
 }
 
 /// The waits. [`Timings::default`] is for production; tests shorten them.

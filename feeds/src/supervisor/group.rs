@@ -82,7 +82,7 @@ impl<S: Sink> Group<S> {
             tasks: JoinSet::new(),
             reports,
             inbox,
-            down: None,
+            down: context.config.down_since,
             retry_at: None,
             retire_at: None,
             mending: None,

@@ -80,7 +80,7 @@ impl Harness {
         let (sink, inputs) = mpsc::channel(64);
         let (missing, holes) = mpsc::channel(64);
         let clock = clock();
-        let venues = vec![VenueConfig { venue, ws_url, rest_url, symbols }];
+        let venues = vec![VenueConfig { venue, ws_url, rest_url, symbols, down_since: None }];
         let config = FeedsConfig { venues, timings, clock: Arc::clone(&clock), seed: 7 };
         let metrics = FeedMetrics::default();
         let supervisor = Supervisor::start(config, &Arc::new(directory), &sink, holes, &metrics);
@@ -140,7 +140,7 @@ impl Harness {
             Input::FeedUp { .. } => self.told.push(Told::Up),
             Input::GapLost { first_id, last_id, .. } => self.told.push(Told::Lost(first_id, last_id)),
             Input::Correction { minute, .. } => self.told.push(Told::Correction(minute)),
-            Input::Subscribe(_) | Input::Unsubscribe { .. } => unreachable!("a feed does not subscribe"),
+            other => unreachable!("a feed does not send {other:?}"),
         }
     }
 

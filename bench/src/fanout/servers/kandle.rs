@@ -47,7 +47,7 @@ pub(crate) async fn serve(address: SocketAddr, publish: SocketAddr) -> anyhow::R
         clock: Arc::clone(&clock),
         missing,
         tls: None,
-        keepers: None,
+        keepers: Vec::new(),
         before: Vec::new(),
     };
     // One core is measured. An event carries one trade, as with all others: a turn takes one input.

@@ -94,7 +94,7 @@ impl Stage {
             clock: Arc::clone(&clock),
             missing,
             tls,
-            keepers: None,
+            keepers: Vec::new(),
             before: Vec::new(),
         };
         let config = NodeConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config };

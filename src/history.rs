@@ -1,0 +1,195 @@
+//! History of a running system: what closes is kept, trades as well, and a start goes on where the last run ended.
+//!
+//! `keeper` (on the shard threads: notes what closes before clients see it) → `before` (what the store tells a new run) →
+//! `tasks` (trades to the store, journal files that are stored to nowhere).
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use engine::{
+    market::{Directory, Symbol, Timestamp},
+    message::Input,
+};
+use node::{Clock, Keeper, Node};
+use store::{Journal, Keep, Rotation, Scales, Source, SpillConfig, Store, Writer, WriterConfig, WriterStatus};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use self::{
+    keeper::{Faults, Lost, ShardKeeper},
+    tasks::Tasks,
+};
+use crate::config::StoreConfig;
+
+mod before;
+mod keeper;
+mod tasks;
+
+/// How long a start waits for a store that does not take what the last run left.
+const RECOVER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a start waits for a store to tell what it has.
+const BEFORE_WITHIN: Duration = Duration::from_secs(30);
+/// How long an end waits for the last rows to be stored.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// Lost stretches of time that may wait to be fetched.
+const LOST_MAX: usize = 4096;
+
+/// An instrument by its stable name, with the scales of this run.
+#[derive(Clone)]
+struct Kept {
+    symbol: Symbol,
+    source: Source,
+    scales: Scales,
+}
+
+/// See the module.
+pub struct History {
+    store: Store,
+    writer: Arc<Writer>,
+    instruments: Arc<[Kept]>,
+    clock: Arc<Clock>,
+    journal: std::path::PathBuf,
+    rotations: Vec<Rotation>,
+    faults: Arc<Faults>,
+    lost: mpsc::Sender<Lost>,
+    losses: mpsc::Receiver<Lost>,
+}
+
+impl History {
+    /// Opens the store, and stores what a killed run had noted.
+    ///
+    /// # Errors
+    /// The store or its folder cannot be used, such as when another process has it open.
+    pub async fn open(config: &StoreConfig, directory: &Directory, clock: &Arc<Clock>) -> anyhow::Result<Self> {
+        let usable = || format!("cannot keep history in {}; [store] url = \"none\" goes without", config.url);
+        std::fs::create_dir_all(&config.folder).with_context(usable)?;
+        if let store::StoreUrl::Redb(path) = &config.url
+            && let Some(folder) = path.parent()
+        {
+            std::fs::create_dir_all(folder).with_context(usable)?;
+        }
+        let store = Store::open(&config.url, Keep::default()).await.with_context(usable)?;
+        let spill = SpillConfig::new(config.folder.join("spill"));
+        let writer = Writer::start(store.clone(), WriterConfig::new(spill, wall)).with_context(usable)?;
+        let journal = config.folder.join("journal");
+        recover(&journal, &writer).await.with_context(usable)?;
+        let (lost, losses) = mpsc::channel(LOST_MAX);
+        Ok(Self {
+            store,
+            writer: Arc::new(writer),
+            instruments: instruments(directory),
+            clock: Arc::clone(clock),
+            journal,
+            rotations: Vec::new(),
+            faults: Arc::default(),
+            lost,
+            losses,
+        })
+    }
+
+    /// The store itself, for reading.
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// How the writer fares.
+    pub fn writer(&self) -> Arc<Writer> {
+        Arc::clone(&self.writer)
+    }
+
+    /// What the store tells of the time before this run. A store that does not answer in time tells nothing.
+    pub async fn before(&self) -> Vec<Input> {
+        let now = self.clock.now();
+        match timeout(BEFORE_WITHIN, before::load(&self.store, &self.instruments, now)).await {
+            Ok(Ok(inputs)) => inputs,
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "history cannot be read: candles begin anew");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!("history does not answer in time: candles begin anew");
+                Vec::new()
+            }
+        }
+    }
+
+    /// What keeps the closed candles of each shard.
+    ///
+    /// # Errors
+    /// If a journal cannot be opened.
+    pub fn keepers(&mut self, shards: usize) -> anyhow::Result<Vec<Box<dyn Keeper>>> {
+        let mut keepers: Vec<Box<dyn Keeper>> = Vec::new();
+        for lane in 0..shards.max(1) {
+            let (journal, rotation) = Journal::open(&self.journal, lane).context("cannot open the journal")?;
+            self.rotations.push(rotation);
+            let (writer, faults, lost) = (Arc::clone(&self.writer), Arc::clone(&self.faults), self.lost.clone());
+            keepers.push(Box::new(ShardKeeper::new(&self.instruments, journal, writer, faults, lost)));
+        }
+        Ok(keepers)
+    }
+
+    /// Begins to store trades; must be called before the first live trade.
+    pub fn start(self, node: &Node) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let writer = Arc::clone(&self.writer);
+        let tasks = Tasks::new(self, node.readers());
+        Running { writer, stop, task: tokio::spawn(tasks.run(stopped)) }
+    }
+}
+
+/// A history that takes what the node gives.
+pub struct Running {
+    writer: Arc<Writer>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stores what is left, after the node was shut down.
+    pub async fn close(self) {
+        self.stop.send_replace(true);
+        if self.task.await.is_err() {
+            tracing::error!("the task that stores trades had panicked");
+        }
+        if timeout(CLOSE_WITHIN, self.writer.flush()).await.is_err() {
+            tracing::warn!(
+                "the store does not take the last rows; closed candles are in the journal for the next start"
+            );
+        }
+        if let Some(writer) = Arc::into_inner(self.writer) {
+            let WriterStatus { stored_rows, lost_rows, .. } = writer.close().await;
+            tracing::info!(stored_rows, lost_rows, "history is closed");
+        }
+    }
+}
+
+fn wall() -> Timestamp {
+    Clock::start().now()
+}
+
+fn instruments(directory: &Directory) -> Arc<[Kept]> {
+    let kept = |(symbol, instrument): (Symbol, &Arc<engine::market::Instrument>)| {
+        let scales = Scales { price: instrument.price_scale, quantity: instrument.quantity_scale };
+        Some(Kept { symbol, source: Source::parse(&instrument.source()).ok()?, scales })
+    };
+    directory.symbols().filter_map(kept).collect()
+}
+
+/// Stores what a killed run had noted in its journal.
+async fn recover(folder: &Path, writer: &Writer) -> anyhow::Result<()> {
+    let left = store::recover(folder)?;
+    for batch in left.iter().flat_map(|(_, batches)| batches) {
+        writer.send(batch.clone()).await?;
+    }
+    if timeout(RECOVER_WITHIN, writer.flush()).await.is_err() {
+        tracing::warn!("the store does not take what the last run left; its journal stays for the next start");
+        return Ok(());
+    }
+    for (path, _) in &left {
+        std::fs::remove_file(path).with_context(|| format!("cannot delete {}", path.display()))?;
+    }
+    Ok(())
+}
