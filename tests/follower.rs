@@ -17,7 +17,7 @@ use crate::process::Kandle;
 
 /// How long a read waits before it looks whether the test is over.
 const LOOK: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What came, in order, and who waits for more.
 #[derive(Default)]
@@ -60,12 +60,9 @@ impl Follower {
         let candles = self.heard.candles.lock().unwrap();
         let (candles, waited) =
             self.heard.more.wait_timeout_while(candles, PATIENCE, |candles| !is_done(candles)).unwrap();
-        assert!(
-            !waited.timed_out(),
-            "waited in vain for {what}; {} candles, the last {:?}",
-            candles.len(),
-            candles.last()
-        );
+        let state = format!("{} candles, the last {:?}", candles.len(), candles.last());
+        drop(candles);
+        assert!(!waited.timed_out(), "waited in vain for {what}; {state}");
     }
 
     /// Ends and gives every closed candle in the order in which it came.

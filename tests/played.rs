@@ -64,8 +64,7 @@ fn streamed_candles_equal_the_independent_ones_over_lost_trades_a_ban_and_a_cut(
     let follower = Follower::start(&kandle, &intervals);
     let count = |candles: &[Value]| candles.iter().filter(|candle| candle["interval"] == "1s").count();
     follower.until("the first seconds", |candles| count(candles) >= 3);
-    venue.lose(20);
-    let last = venue.lose(40).end;
+    let last = venue.lose(20).end;
     follower.until("the seconds behind the lost trades", |candles| {
         candles.iter().any(|candle| candle["first_id"].as_u64() > Some(last))
     });

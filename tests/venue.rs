@@ -102,14 +102,18 @@ impl Venue {
         self.shared.mood.send_modify(|mood| mood.is_paused = is_paused);
     }
 
-    /// Never streams the next `count` trades; REST has them. Gives their ids.
+    /// Never streams the next `count` trades or some more; REST has them. Gives their ids.
+    ///
+    /// Whole orders are lost: REST joins the fills of one, and a hole that ends within an order cannot be filled from it.
     pub(crate) fn lose(&self, count: usize) -> Range<u64> {
         let recording = self.recording();
         let next = recording.count_by(recording::now_ms());
         let coming = &recording.trades()[next..];
-        let (first, last) = (coming[0].id, coming[count - 1].id);
-        self.shared.mood.send_modify(|mood| mood.lost.push(first..last + 1));
-        first..last + 1
+        let mut borders = coming.windows(2).filter(|pair| !pair[0].is_one_order_with(&pair[1]));
+        let first = borders.next().unwrap()[1].id;
+        let end = borders.find(|pair| pair[1].id >= first + count as u64).unwrap()[1].id;
+        self.shared.mood.send_modify(|mood| mood.lost.push(first..end));
+        first..end
     }
 
     /// Cuts every stream without a word.

@@ -38,6 +38,11 @@ impl Recorded {
         })
     }
 
+    /// Whether REST joins the two neighbours: fills of one price, side and moment.
+    pub(crate) fn is_one_order_with(&self, next: &Self) -> bool {
+        (self.ms, &self.price, self.is_sell) == (next.ms, &next.price, next.is_sell)
+    }
+
     /// The message of the combined stream, byte for byte in the recorded shape.
     pub(crate) fn frame(&self) -> String {
         let Self { id, ms, told_ms, price, quantity, is_sell } = self;

@@ -112,8 +112,7 @@ fn aggregate_rows(
         let message = r#"{"code":-1128,"msg":"Combination of optional parameters invalid."}"#;
         return Err((400, message.to_owned()));
     }
-    let is_one = |a: &Recorded, b: &Recorded| (a.ms, &a.price, a.is_sell) == (b.ms, &b.price, b.is_sell);
-    let numbered = past.chunk_by(is_one).zip(AGGREGATE_IDS..);
+    let numbered = past.chunk_by(Recorded::is_one_order_with).zip(AGGREGATE_IDS..);
     let is_asked = |fills: &[Recorded], id: u64| {
         let ms = fills[0].ms;
         from_id.is_none_or(|first| id >= first) && from.is_none_or(|from| ms >= from) && to.is_none_or(|to| ms <= to)
