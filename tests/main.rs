@@ -5,12 +5,15 @@
 mod clients;
 mod end_to_end;
 mod fixtures;
+mod follower;
 mod golden;
 mod hostile;
 mod loadtest;
+mod played;
 mod process;
 mod replay;
 mod shard;
 mod support;
 mod tidy;
 mod trouble;
+mod venue;
