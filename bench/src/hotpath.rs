@@ -8,6 +8,7 @@ mod judges;
 
 use std::{hint::black_box, process::ExitCode, sync::Arc, time::Instant};
 
+use anyhow::Context;
 use engine::{
     aggregator::{Aggregator, HISTORY, Rules},
     candle::Candle,
@@ -18,6 +19,7 @@ use engine::{
     json::{CandleText, write_candle},
     market::{Directory, IdRule, Origin, Price, Quantity, Side, Symbol, Timestamp, Trade, Venue},
     message::{Input, Outputs, Subscribe},
+    number::Scale,
     ring::ring,
     shard::{Shard, ShardConfig},
 };
@@ -25,6 +27,8 @@ use feeds::{
     symbols::scaled,
     venue::{Event, Names, Parser},
 };
+
+use store::{Batch, Journal, Scales, Source, StoredCandle};
 
 const ROUNDS: usize = 41;
 
@@ -55,6 +59,10 @@ fn main() -> ExitCode {
     ring_and_fold(&trades);
     worst = worst.max(encode(&trades));
     ingest(&trades);
+    if let Err(error) = keep() {
+        eprintln!("the journal cannot be measured: {error:#}");
+        return ExitCode::FAILURE;
+    }
     if std::env::args().any(|argument| argument == "--check") && worst > RATIO_MAX {
         eprintln!("a ratio is {worst:.2}, above the bar of {RATIO_MAX}");
         return ExitCode::FAILURE;
@@ -105,6 +113,34 @@ fn parse() -> f64 {
         println!("  {:<32} {ours:>7.0} ns {serde:>8.0} ns {simd:>8.0} ns   {:>8.2}", venue.name(), ours / serde);
     }
     worst
+}
+
+/// What a shard does with closed candles before a client sees them: note them in the journal.
+fn keep() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (mut journal, _rotation) = Journal::open(folder.path(), 0)?;
+    let source = Source::parse("binance:BTCUSDT")?;
+    let scale = |decimals| Scale::new(decimals).context("a scale");
+    let scales = Scales { price: scale(10)?, quantity: scale(8)? };
+    let mut candle = Candle::flat(Interval::S1, Timestamp(1_723_161_600_000_000_000), Price(618_376_300_000_000));
+    (candle.volume, candle.quote_volume, candle.trades) = (1_234_567_890, 76_342_000_000_000_000_000_000, 31);
+    (candle.first_id, candle.last_id, candle.is_closed) = (3_000_000_000, 3_000_000_030, true);
+    let mut note = |count: usize, turns: usize| {
+        for _ in 0..turns {
+            let mut batch = Batch::new();
+            for _ in 0..count {
+                let _ = batch.candle(&source, StoredCandle { scales, candle: *black_box(&candle) });
+            }
+            // The file has a bound, far beyond what is written here.
+            let _ = black_box(journal.append(&batch));
+        }
+    };
+    println!("\nnote closed candles in the journal, per candle");
+    for (count, turns) in [(1, 190), (19, 10), (500, 1)] {
+        let time = compare(count * turns, &mut [&mut || note(count, turns)]);
+        println!("  {count:>3} a turn {:>12.0} ns", time.first().copied().unwrap_or(f64::INFINITY));
+    }
+    Ok(())
 }
 
 /// A seeded random walk: one busy symbol, about 30 trades a second.

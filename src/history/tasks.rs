@@ -36,8 +36,8 @@ pub(super) struct Tasks {
     overtaken: u64,
     /// Candles that were not noted, and that were not stored, when it was last told.
     told: (u64, u64),
-    /// Candles that had been refused when journal files were last stored.
-    refused: u64,
+    /// Candles that had been refused when the files of each journal were last stored.
+    refused: Vec<u64>,
 }
 
 impl Tasks {
@@ -48,7 +48,8 @@ impl Tasks {
             Some(Ring { kept: kept.clone(), next: reader.head(), reader })
         };
         let rings = history.instruments.iter().filter_map(ring).collect();
-        Self { history, rings, overtaken: 0, told: (0, 0), refused: 0 }
+        let refused = vec![0; history.rotations.len()];
+        Self { history, rings, overtaken: 0, told: (0, 0), refused }
     }
 
     /// Works until `stop` turns true; then reads the rings a last time.
@@ -99,11 +100,11 @@ impl Tasks {
     async fn rotate(&mut self) {
         let History { rotations, writer, faults, .. } = &mut self.history;
         let refused = faults.not_stored.load(Ordering::Relaxed);
-        for rotation in rotations {
+        for (rotation, known) in rotations.iter_mut().zip(&mut self.refused) {
             if rotation.has_left() {
                 let stored = async {
                     // What was refused while everything was full stands in the files alone.
-                    let left = if refused == self.refused { Vec::new() } else { rotation.left()? };
+                    let left = if refused == *known { Vec::new() } else { rotation.left()? };
                     for batch in left {
                         writer.send(batch).await?;
                     }
@@ -113,7 +114,7 @@ impl Tasks {
                 match timeout(STORE_WITHIN, stored).await {
                     Ok(Ok(())) => {
                         rotation.discard();
-                        self.refused = refused;
+                        *known = refused;
                     }
                     Ok(Err(error)) => tracing::warn!("the journal cannot be stored: {error:#}"),
                     // The store and the spill folder are full: the files stay.
