@@ -1,7 +1,11 @@
-//! HTTP sidecar: health, market symbols, metrics. It asks a [`View`] and knows neither feeds nor shards.
+//! HTTP sidecar: health, market symbols, candles, trades and tickers, metrics. It asks a [`View`] and a store, and knows
+//! neither feeds nor shards.
 //!
-//! `view` (what can be asked) → `routes` (which path asks it, request ids, errors). Read `routes` first.
+//! `view` (what can be asked) → `routes` (which path asks it, request ids) → `market` (candles and trades, stored and
+//! running) → `error` (what a request is answered with otherwise). Read `routes` first.
 
+mod error;
+mod market;
 pub mod routes;
 pub mod view;
 

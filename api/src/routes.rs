@@ -15,10 +15,15 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tower_http::{CompressionLevel, compression::CompressionLayer};
 
-use crate::view::{SymbolStatus, View};
+use crate::{
+    market,
+    view::{SymbolStatus, View},
+};
 
-const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /metrics";
+const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /v1/market/ohlcv/SYMBOL, \
+    /v1/market/trades/SYMBOL, /v1/market/ticker, /metrics";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer id of a client is replaced by our own.
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -40,9 +45,11 @@ pub fn router(view: Arc<dyn View>) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/ping", get(ping))
         .route("/v1/market/symbols", get(symbols))
+        .merge(market::router())
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(middleware::from_fn_with_state(ids, request_id))
         .with_state(view)
 }
@@ -54,7 +61,7 @@ struct Symbols {
 }
 
 async fn health(State(view): State<Shared>) -> Response {
-    fresh(Json(view.health()))
+    fresh(Json(view.health().with_history(view.history_status())))
 }
 
 async fn ping(State(view): State<Shared>) -> Response {

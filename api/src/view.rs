@@ -9,6 +9,7 @@ use engine::{
     ticker::Ticker,
 };
 use serde::Serialize;
+use store::{WriterState, WriterStatus};
 
 /// What a shard answers: not at once, but soon, since it is asked through its queue.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,7 +34,7 @@ pub trait View: Send + Sync + 'static {
     /// Where history is kept; `None` without a store.
     fn history(&self) -> Option<store::Store>;
     /// How the writer of the history fares; `None` without a store.
-    fn history_status(&self) -> Option<store::WriterStatus>;
+    fn history_status(&self) -> Option<WriterStatus>;
     /// The newest candles that the running engine holds, at most `count` and [`LATEST_MAX`]: oldest first, the open one
     /// last. There may be none.
     fn latest(&self, symbol: Symbol, interval: Interval, count: usize) -> Answer<'_, Vec<Candle>>;
@@ -127,6 +128,51 @@ pub struct Health {
     pub uptime_ms: i64,
     /// Each feed.
     pub feeds: Vec<Feed>,
+    /// Whether what is streamed is kept.
+    pub history: History,
+}
+
+/// Whether rows reach the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryState {
+    /// They do.
+    Ok,
+    /// They wait in the spill folder.
+    Spilling,
+    /// The spill folder has no room: rows wait in memory, then they are lost.
+    Full,
+    /// There is no store.
+    Off,
+}
+
+/// How the history fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// Whether rows reach the store.
+    pub state: HistoryState,
+    /// Since when they do not, in milliseconds.
+    pub since: Option<i64>,
+    /// How many bytes wait in the spill folder.
+    pub spilled_bytes: u64,
+    /// How many rows were lost.
+    pub lost_rows: u64,
+    /// What went wrong last, in words.
+    pub last_error: Option<String>,
+}
+
+impl History {
+    fn of(status: Option<WriterStatus>) -> Self {
+        let Some(status) = status else {
+            return Self { state: HistoryState::Off, since: None, spilled_bytes: 0, lost_rows: 0, last_error: None };
+        };
+        let (state, since, spilled_bytes) = match status.state {
+            WriterState::Ok => (HistoryState::Ok, None, 0),
+            WriterState::Spilling { since, bytes } => (HistoryState::Spilling, Some(since.millis()), bytes),
+            WriterState::Full { since, bytes } => (HistoryState::Full, Some(since.millis()), bytes),
+        };
+        Self { state, since, spilled_bytes, lost_rows: status.lost_rows, last_error: status.last_error }
+    }
 }
 
 impl Health {
@@ -136,7 +182,18 @@ impl Health {
         let since = bad().map(|feed| feed.since).min();
         let degraded: Vec<String> = bad().map(|feed| feed.venue.clone()).collect();
         let status = if degraded.is_empty() { Status::Ok } else { Status::Degraded };
-        Self { status, since, degraded, version, uptime_ms, feeds }
+        Self { status, since, degraded, version, uptime_ms, feeds, history: History::of(None) }
+    }
+
+    /// The health with that of the history: degraded as well while rows do not reach the store.
+    pub fn with_history(mut self, status: Option<WriterStatus>) -> Self {
+        self.history = History::of(status);
+        if matches!(self.history.state, HistoryState::Spilling | HistoryState::Full) {
+            self.status = Status::Degraded;
+            self.since = self.since.into_iter().chain(self.history.since).min();
+            self.degraded.push("history".to_owned());
+        }
+        self
     }
 }
 

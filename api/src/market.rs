@@ -1,0 +1,151 @@
+//! Market data over HTTP: candles and trades of every time, tickers of this moment.
+//!
+//! `query` (what can be asked) → `subject` (of which instrument) → `page` (which candles: `level` reads one interval from the
+//! store and the running engine, `cover` takes shorter ones where it has holes, `rollup` merges them, `fill` closes holes) →
+//! `answer` (tag, caching, next page) → `json`, `csv`, `arrow` (how rows are written, in `chunks`). Read `page` first.
+
+mod answer;
+mod arrow;
+mod chunks;
+mod cover;
+mod csv;
+mod cursor;
+mod fields;
+mod fill;
+mod json;
+mod level;
+mod nearest;
+mod page;
+mod query;
+mod rollup;
+mod subject;
+mod trades;
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use engine::{json::write_ticker, market::Timestamp};
+
+use self::{
+    answer::{Head, Tag, sure},
+    chunks::Chunks,
+    csv::Csv,
+    json::Json,
+    level::{Reader, SETTLED_AFTER_NS},
+    nearest::nearest,
+    page::Page,
+    query::Format,
+    subject::Subject,
+};
+use crate::{
+    error::{ApiError, echo},
+    view::View,
+};
+
+type Shared = Arc<dyn View>;
+
+/// The routes below `/v1/market` that tell prices. A symbol may have slashes, escaped or not.
+pub(crate) fn router() -> Router<Shared> {
+    Router::new()
+        .route("/v1/market/ohlcv/{*symbol}", get(ohlcv))
+        .route("/v1/market/trades/{*symbol}", get(trades))
+        .route("/v1/market/ticker", get(ticker))
+}
+
+async fn ohlcv(
+    State(view): State<Shared>,
+    Path(symbol): Path<String>,
+    RawQuery(text): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = query::Candles::parse(&text.unwrap_or_default(), &headers)?;
+    let history = view.history();
+    let store = history.as_ref();
+    let subject = Subject::find(&*view, store, &symbol).await?;
+    let now = Timestamp::from_millis(view.now_ms());
+    let page = Page::read(&Reader { view: &*view, store, subject: &subject, now }, &query).await?;
+
+    let next = page.next.map(|cursor| cursor.encode(&subject.source));
+    let mut tag = Tag::new(query.shape, &subject.label, next.as_deref());
+    page.rows.iter().for_each(|row| tag.candle(row));
+    let settled = now.plus(-SETTLED_AFTER_NS);
+    let is_sealed = page.is_whole && page.rows.last().is_some_and(|row| row.candle.close_time <= settled);
+    let (uri, headers, format) = (&uri, &headers, query.shape.format);
+    let head = Head { uri, headers, format, tag, is_sealed, next: next.as_deref() };
+    match format {
+        Format::Json => head.answer(|| {
+            let json = Json::candles(subject, query.interval, query.shape.form, next.clone());
+            sure(Chunks::new(page.rows, json))
+        }),
+        Format::Csv => head.answer(|| sure(Chunks::new(page.rows, Csv::new(&subject)))),
+        Format::Arrow => head.answer(|| {
+            let batches = arrow::candles(&subject, &page.rows)?;
+            Ok(batches.map(|chunk| chunk.map_err(Into::into)))
+        }),
+    }
+}
+
+async fn trades(
+    State(view): State<Shared>,
+    Path(symbol): Path<String>,
+    RawQuery(text): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = query::Trades::parse(&text.unwrap_or_default(), &headers)?;
+    let history = view.history();
+    let store = history.as_ref();
+    let subject = Subject::find(&*view, store, &symbol).await?;
+    let page = trades::Page::read(&*view, store, &subject, &query).await?;
+
+    let next = page.next.map(|place| cursor::encode_trades(place, &subject.source));
+    let mut tag = Tag::new(query.shape, &subject.label, next.as_deref());
+    page.rows.iter().for_each(|row| tag.trade(row));
+    let (uri, headers, format) = (&uri, &headers, query.shape.format);
+    let head = Head { uri, headers, format, tag, is_sealed: false, next: next.as_deref() };
+    match format {
+        Format::Json => head.answer(|| {
+            let json = Json::trades(subject, query.shape.form, next.clone());
+            sure(Chunks::new(page.rows, json))
+        }),
+        Format::Csv => head.answer(|| sure(Chunks::new(page.rows, Csv::new(&subject)))),
+        Format::Arrow => head.answer(|| {
+            let batches = arrow::trades(&subject, page.rows)?;
+            Ok(batches.map(|chunk| chunk.map_err(Into::into)))
+        }),
+    }
+}
+
+/// `{"tickers":[…]}` of the symbols that were asked for, or of all; a symbol that has not traded is left out.
+async fn ticker(State(view): State<Shared>, RawQuery(text): RawQuery) -> Result<Response, ApiError> {
+    let (names, form) = query::tickers(&text.unwrap_or_default())?;
+    let listing = |name: &String| {
+        let known = view.listing(name).map(|listing| (listing.label, listing.source));
+        known.ok_or_else(|| ApiError::UnknownSymbol { name: echo(name), suggestions: nearest(name, &view.names()) })
+    };
+    let asked = names.iter().map(listing).collect::<Result<Vec<_>, _>>()?;
+    let all = view.tickers().await;
+    let by_source: HashMap<_, _> = all.iter().map(|row| (&row.source, row)).collect();
+    let asked: Vec<_> = match asked.as_slice() {
+        [] => all.iter().map(|row| (row.label.as_str(), row)).collect(),
+        asked => asked.iter().filter_map(|(label, source)| Some((label.as_str(), *by_source.get(source)?))).collect(),
+    };
+    let mut out = b"{\"tickers\":[".to_vec();
+    for (number, (label, row)) in asked.into_iter().enumerate() {
+        let Some(instrument) = subject::instrument(&row.source, row.scales) else { continue };
+        if number > 0 {
+            out.push(b',');
+        }
+        write_ticker(&mut out, &row.ticker, &instrument, label, form);
+    }
+    out.extend_from_slice(b"]}");
+    let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, Format::Json.media_type())];
+    Ok((headers, out).into_response())
+}

@@ -1,0 +1,14 @@
+//! Market data over HTTP, as a client sees it: a real server, a real store, and an engine that says what it is told to say.
+//!
+//! Each test of `candles` and `trades` runs on the embedded store, and on QuestDB where `KANDLE_QUESTDB` names its HTTP
+//! address; with `KANDLE_REQUIRE_QUESTDB=1` its absence is a failure. `venues` compares with recorded candles of venues.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
+
+mod caching;
+mod candles;
+mod errors;
+mod formats;
+mod stage;
+mod trades;
+mod venues;
