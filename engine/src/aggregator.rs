@@ -8,7 +8,7 @@ use crate::{
     continuity::Continuity,
     interval::Interval,
     market::{IdRule, Timestamp, Trade},
-    message::VenueMinute,
+    message::VenueCandle,
     series::{Series, proven},
 };
 
@@ -182,7 +182,7 @@ impl Aggregator {
 
     /// Replaces a closed minute by the venue's own and mends the longer candles that hold it. A minute that the ids prove
     /// stays as it is. One that no candle is kept of, from the time before the start, goes into the longer ones.
-    pub fn on_correction(&mut self, minute: &VenueMinute, proof: &Continuity) -> Fold {
+    pub fn on_correction(&mut self, minute: &VenueCandle, proof: &Continuity) -> Fold {
         self.settle();
         let sealed_before = self.watermark.max(self.now).plus(-self.rules.late_window);
         let minutes = self.series.iter_mut().find(|series| series.interval == Interval::M1);
@@ -304,7 +304,7 @@ impl Aggregator {
 
 impl Candle {
     /// Moves this candle from our minute to the venue's: exact for volumes, widening for high and low.
-    fn correct(&mut self, own: &Self, minute: &VenueMinute) {
+    fn correct(&mut self, own: &Self, minute: &VenueCandle) {
         if self.interval == Interval::M1 {
             let (revision, is_closed) = (self.revision, self.is_closed);
             self.replace(minute);

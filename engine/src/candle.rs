@@ -3,7 +3,7 @@
 use crate::{
     interval::Interval,
     market::{Origin, Price, Side, Timestamp, Trade},
-    message::VenueMinute,
+    message::VenueCandle,
 };
 
 /// How much a candle proves.
@@ -40,6 +40,37 @@ pub struct Unknown {
     pub trades: bool,
     /// Quote volume, and with it the mean price.
     pub quote: bool,
+}
+
+/// A law of candles that one from outside breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It does not open where a candle of its interval does.
+    OffGrid,
+    /// A price below zero.
+    NegativePrice,
+    /// A price of zero.
+    ZeroPrice,
+    /// The high is below another price.
+    High,
+    /// The low is above another price.
+    Low,
+    /// Takers bought more than was traded.
+    BuyVolume,
+}
+
+impl Flaw {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OffGrid => "off_grid",
+            Self::NegativePrice => "negative_price",
+            Self::ZeroPrice => "zero_price",
+            Self::High => "high_below_a_price",
+            Self::Low => "low_above_a_price",
+            Self::BuyVolume => "buy_volume_above_volume",
+        }
+    }
 }
 
 /// Open, high, low, close and volume of an interval. Prices are in the price scale, volumes in the quantity scale.
@@ -115,6 +146,40 @@ impl Candle {
             torn: false,
             unknown: Unknown::default(),
         }
+    }
+
+    /// A closed candle that a venue or a file made, with what it tells; ids are never known. One whose volume and count
+    /// say that nothing was traded, and whose price stood still, is [`State::Flat`]: all of it is known.
+    ///
+    /// # Errors
+    /// [`Flaw`] names the law that it breaks.
+    pub fn of_venue(interval: Interval, given: &VenueCandle, state: State) -> Result<Self, Flaw> {
+        let prices = [given.open, given.high, given.low, given.close];
+        if interval.open_time(given.open_time) != given.open_time {
+            return Err(Flaw::OffGrid);
+        }
+        match prices.iter().min() {
+            Some(Price(least)) if *least < 0 => return Err(Flaw::NegativePrice),
+            Some(Price(0)) => return Err(Flaw::ZeroPrice),
+            _ => {}
+        }
+        if prices.iter().any(|price| *price > given.high) {
+            return Err(Flaw::High);
+        }
+        if prices.iter().any(|price| *price < given.low) {
+            return Err(Flaw::Low);
+        }
+        if given.buy_volume.is_some_and(|bought| bought > given.volume) {
+            return Err(Flaw::BuyVolume);
+        }
+        let mut candle = Self::flat(interval, given.open_time, given.open);
+        candle.is_closed = true;
+        let is_still = given.volume == 0 && given.trades.unwrap_or(0) == 0 && given.high == given.low;
+        if !is_still {
+            candle.replace(given);
+            candle.state = state;
+        }
+        Ok(candle)
     }
 
     /// Whether nothing was folded in yet.
@@ -204,19 +269,83 @@ impl Candle {
         self.unknown.quote |= part.unknown.quote;
     }
 
-    /// Takes over the venue's own minute; trade ids are not known any more.
-    pub(crate) fn replace(&mut self, minute: &VenueMinute) {
-        self.open = minute.open;
-        self.high = minute.high;
-        self.low = minute.low;
-        self.close = minute.close;
-        self.volume = minute.volume;
-        self.quote_volume = minute.quote_volume.unwrap_or(0);
-        self.buy_volume = minute.buy_volume.unwrap_or(0);
-        self.trades = minute.trades.unwrap_or(0);
+    /// Takes over the venue's own candle; trade ids are not known any more.
+    pub(crate) fn replace(&mut self, given: &VenueCandle) {
+        self.open = given.open;
+        self.high = given.high;
+        self.low = given.low;
+        self.close = given.close;
+        self.volume = given.volume;
+        self.quote_volume = given.quote_volume.unwrap_or(0);
+        self.buy_volume = given.buy_volume.unwrap_or(0);
+        self.trades = given.trades.unwrap_or(0);
         (self.mended, self.torn) = (true, false);
-        self.unknown =
-            Unknown { sides: minute.buy_volume.is_none(), trades: true, quote: minute.quote_volume.is_none() };
+        self.unknown = Unknown { sides: given.buy_volume.is_none(), trades: true, quote: given.quote_volume.is_none() };
         self.state = State::Repaired;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    fn given(open_time: i64, [open, high, low, close]: [i64; 4], volume: u128) -> VenueCandle {
+        let [open, high, low, close] = [open, high, low, close].map(Price);
+        let (open_time, rest) = (Timestamp(open_time), (None, None, None));
+        let (quote_volume, buy_volume, trades) = rest;
+        VenueCandle { open_time, open, high, low, close, volume, quote_volume, buy_volume, trades }
+    }
+
+    fn check(given: &VenueCandle, want: Result<State, Flaw>) {
+        assert_eq!(
+            Candle::of_venue(Interval::H1, given, State::Repaired).map(|candle| candle.state),
+            want,
+            "{given:?}"
+        );
+    }
+
+    #[test]
+    fn a_candle_from_outside_is_taken_as_it_is_or_refused_by_name() {
+        check(&given(HOUR, [10, 12, 9, 11], 5), Ok(State::Repaired));
+        check(&given(HOUR + 1, [10, 12, 9, 11], 5), Err(Flaw::OffGrid));
+        check(&given(HOUR, [10, 12, -9, 11], 5), Err(Flaw::NegativePrice));
+        check(&given(HOUR, [10, 12, 0, 11], 5), Err(Flaw::ZeroPrice));
+        check(&given(HOUR, [10, 11, 9, 12], 5), Err(Flaw::High));
+        check(&given(HOUR, [10, 12, 11, 12], 5), Err(Flaw::Low));
+        check(&VenueCandle { buy_volume: Some(6), ..given(HOUR, [10, 12, 9, 11], 5) }, Err(Flaw::BuyVolume));
+    }
+
+    #[test]
+    fn a_candle_in_which_nothing_was_traded_is_flat() {
+        check(&given(HOUR, [10, 10, 10, 10], 0), Ok(State::Flat));
+        check(&given(HOUR, [10, 10, 10, 10], 1), Ok(State::Repaired));
+        // The price moved: something happened that the volume does not tell.
+        check(&given(HOUR, [10, 11, 10, 10], 0), Ok(State::Repaired));
+        check(&VenueCandle { trades: Some(1), ..given(HOUR, [10, 10, 10, 10], 0) }, Ok(State::Repaired));
+    }
+
+    proptest! {
+        #[test]
+        fn prop_only_lawful_candles_pass_and_keep_every_value(
+            prices in [-1_i64..6, -1_i64..6, -1_i64..6, -1_i64..6], volume in 0_u128..3, bought in proptest::option::of(0_u128..4),
+        ) {
+            let [open, high, low, close] = prices;
+            let from = VenueCandle { buy_volume: bought, ..given(HOUR, prices, volume) };
+            let lawful = 0 < low && low <= open.min(close) && open.max(close) <= high && bought.unwrap_or(0) <= volume;
+            match Candle::of_venue(Interval::H1, &from, State::Partial) {
+                Err(_) => prop_assert!(!lawful),
+                Ok(candle) => {
+                    prop_assert!(lawful && candle.is_closed && candle.revision == 0);
+                    prop_assert_eq!([candle.open, candle.high, candle.low, candle.close].map(|price| price.0), prices);
+                    prop_assert_eq!((candle.open_time.0, candle.close_time.0, candle.volume), (HOUR, 2 * HOUR, volume));
+                    let is_known = candle.state == State::Flat || bought.is_some();
+                    prop_assert_eq!(candle.unknown.sides, !is_known);
+                }
+            }
+        }
     }
 }

@@ -67,7 +67,7 @@ pub enum Input {
         /// Which instrument.
         symbol: Symbol,
         /// Its minute.
-        minute: VenueMinute,
+        minute: VenueCandle,
     },
     /// A session wants a channel.
     Subscribe(Subscribe),
@@ -139,10 +139,10 @@ pub struct Subscribe {
     pub join: bool,
 }
 
-/// The venue's own one-minute candle.
+/// A venue's own candle. Prices and volumes are in the instrument's scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VenueMinute {
-    /// Start of the minute.
+pub struct VenueCandle {
+    /// Its first moment.
     pub open_time: Timestamp,
     /// First price.
     pub open: Price,
@@ -152,7 +152,7 @@ pub struct VenueMinute {
     pub low: Price,
     /// Last price.
     pub close: Price,
-    /// Volume in units of the quantity scale.
+    /// Base volume.
     pub volume: u128,
     /// Quote volume in units of both scales, where the venue gives it.
     pub quote_volume: Option<u128>,

@@ -56,9 +56,20 @@ pub fn parse_decimal(text: &[u8], scale: Scale) -> Result<i64, NumberError> {
     };
     let magnitude = match plain(digits, scale.0) {
         Some(value) => value,
-        None => general(digits, scale.0)?,
+        None => i64::try_from(general(digits, scale.0)?).map_err(|_| NumberError::TooLarge)?,
     };
     Ok(if negative { -magnitude } else { magnitude })
+}
+
+/// Reads decimal text that is not below zero as an amount in units of `decimals` decimals, exactly as [`parse_decimal`].
+///
+/// Sums need more than 64 bits, and `decimals` may reach 36: a product of a price and a quantity has the decimals of both.
+///
+/// # Errors
+/// [`NumberError`]; a minus is malformed.
+pub fn parse_amount(text: &[u8], decimals: u8) -> Result<u128, NumberError> {
+    let value = plain(text, decimals).map_or_else(|| general(text, decimals), |value| Ok(i128::from(value)))?;
+    u128::try_from(value).map_err(|_| NumberError::Malformed)
 }
 
 /// The common case: up to 18 digits in all, no exponent, no more decimals than the scale. `None` asks for [`general`].
@@ -122,7 +133,7 @@ const POWERS: [u128; 39] = {
 };
 
 /// Any decimal: checks the grammar, gathers the significant digits and moves the point by the exponent.
-fn general(text: &[u8], scale: u8) -> Result<i64, NumberError> {
+fn general(text: &[u8], scale: u8) -> Result<i128, NumberError> {
     if text.is_empty() || text.len() > DECIMAL_BYTES_MAX {
         return Err(NumberError::Malformed);
     }
@@ -163,7 +174,7 @@ fn general(text: &[u8], scale: u8) -> Result<i64, NumberError> {
         value = value.checked_mul(10).ok_or(NumberError::TooLarge)?;
         shift -= 1;
     }
-    i64::try_from(value).map_err(|_| NumberError::TooLarge)
+    Ok(value)
 }
 
 fn exponent(text: &[u8]) -> Result<i32, NumberError> {
@@ -336,6 +347,17 @@ mod tests {
             check(text, 8, Err(NumberError::Malformed));
         }
         check(&"9".repeat(65), 0, Err(NumberError::Malformed));
+    }
+
+    #[test]
+    fn amounts_are_read_where_64_bits_end() {
+        let read = |text: &str, decimals| parse_amount(text.as_bytes(), decimals);
+        assert_eq!(read("1000000000000.5", 8), Ok(100_000_000_000_050_000_000));
+        assert_eq!(read("0.1", 36), Ok(10_u128.pow(35)));
+        assert_eq!(read("0", 36), Ok(0));
+        assert_eq!(read("1.25", 1), Err(NumberError::TooPrecise));
+        assert_eq!(read("-1", 1), Err(NumberError::Malformed));
+        assert_eq!(read(&"9".repeat(40), 0), Err(NumberError::TooLarge));
     }
 
     #[test]

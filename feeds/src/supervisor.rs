@@ -1,7 +1,7 @@
 //! All live feeds: connections that replace themselves before they are cut, and a mender that fetches what was missed.
 //!
 //! `config` → `dial` (one handshake) → `life` (is it alive?) → `connection` (one socket) → `group` (one set of symbols
-//! over its connections) → `rest` → `repair` → `mender` with `minutes` (one task a venue that speaks REST) → `status`. A
+//! over its connections) → `repair` → `mender` with `minutes` (one task a venue that speaks REST) → `status`. A
 //! group owns the order of [`Input::FeedDown`] and [`Input::FeedUp`]; connections send trades straight to the [`Sink`].
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
@@ -28,7 +28,6 @@ use crate::{
     venue::{Names, VenueFeed},
 };
 
-mod backoff;
 mod config;
 mod connection;
 mod dial;
@@ -37,7 +36,6 @@ mod life;
 mod mender;
 mod minutes;
 mod repair;
-mod rest;
 mod status;
 
 /// How many jobs may wait for one venue's REST interface; a hole that finds no place is given up.

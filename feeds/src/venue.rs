@@ -10,9 +10,10 @@ use std::{
 use engine::{
     interval::Interval,
     market::{Directory, IdRule, Origin, Price, Quantity, Refusal, Side, Symbol, Timestamp, Trade, Venue},
-    number::{Scale, parse_decimal},
+    number::{NumberError, Scale, parse_amount, parse_decimal},
 };
 
+pub use engine::message::VenueCandle;
 pub use error::FeedError;
 
 mod binance;
@@ -263,6 +264,33 @@ pub struct Limits {
     pub rest_pause: Duration,
 }
 
+/// What a venue allows for candles of the past, and what its pages hold.
+#[derive(Clone, Copy, Debug)]
+pub struct CandleLimits {
+    /// The most rows of one page.
+    pub rows: u32,
+    /// The pause between two pages.
+    pub pause: Duration,
+    /// How many of the newest intervals can be had; `None` where all can.
+    pub newest: Option<u32>,
+    /// Whether intervals without trades have no row. Elsewhere a row that is missing says that nothing is known.
+    pub omits_quiet: bool,
+}
+
+/// A candle of a page that is not taken: it is never rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedCandle {
+    /// Its first moment.
+    pub open_time: Timestamp,
+    /// Why.
+    pub reason: Refusal,
+    /// Which field.
+    pub field: &'static str,
+}
+
+/// A row of a page of candles.
+pub type CandleRow = Result<VenueCandle, RefusedCandle>;
+
 /// A request to a venue's REST API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestRequest {
@@ -289,27 +317,6 @@ pub struct TradeRange {
     pub from: Timestamp,
     /// A time behind the last one.
     pub to: Timestamp,
-}
-
-/// A venue's own candle. Prices and volumes are in the instrument's scales.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VenueCandle {
-    /// Its first moment.
-    pub open_time: Timestamp,
-    /// First price.
-    pub open: Price,
-    /// Highest price.
-    pub high: Price,
-    /// Lowest price.
-    pub low: Price,
-    /// Last price.
-    pub close: Price,
-    /// Base volume.
-    pub volume: u128,
-    /// Taker buy volume, where given.
-    pub buy_volume: Option<u128>,
-    /// Number of trades, where given.
-    pub trades: Option<u64>,
 }
 
 /// One venue: its addresses, words and REST pages. Each file of a venue has one `FEED`.
@@ -344,11 +351,13 @@ pub trait VenueFeed: Send + Sync {
         from: Timestamp,
         to: Timestamp,
     ) -> Option<RestRequest>;
-    /// Reads a page of candles, oldest first.
+    /// What is allowed for candles.
+    fn candle_limits(&self) -> CandleLimits;
+    /// Reads a page of candles, oldest first; the last one may still be open.
     ///
     /// # Errors
     /// [`FeedError`] if the answer is an error or of another shape.
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError>;
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError>;
 }
 
 /// The feed of a venue; `None` for those without a live one.
@@ -381,30 +390,65 @@ pub(crate) fn repair_trade(raw: &RawTrade<'_>, known: &Known) -> Option<Trade> {
     trade.check(false).ok().map(|()| trade)
 }
 
-/// A candle of a REST page from texts: open, high, low, close, volume.
-pub(crate) fn venue_candle(open_time: i64, texts: [&str; 5], known: &Known) -> Option<VenueCandle> {
-    let [open, high, low, close, volume] = texts;
-    let price = |text: &str| parse_decimal(text.as_bytes(), known.price_scale).ok().map(Price);
-    Some(VenueCandle {
-        open_time: Timestamp(open_time),
-        open: price(open)?,
-        high: price(high)?,
-        low: price(low)?,
-        close: price(close)?,
-        volume: amount(volume, known)?,
-        buy_volume: None,
-        trades: None,
-    })
+/// A candle as a venue spells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawCandle<'a> {
+    pub(crate) open_time: i64,
+    /// Open, high, low, close.
+    pub(crate) prices: [&'a str; 4],
+    pub(crate) volume: &'a str,
+    pub(crate) quote_volume: Option<&'a str>,
+    pub(crate) buy_volume: Option<&'a str>,
+    pub(crate) trades: Option<u64>,
 }
 
-/// A quantity of a REST page as an amount that is not negative.
-pub(crate) fn amount(text: &str, known: &Known) -> Option<u128> {
-    parse_decimal(text.as_bytes(), known.quantity_scale).ok().and_then(|value| u128::try_from(value).ok())
+impl<'a> RawCandle<'a> {
+    /// One of which no more is told.
+    pub(crate) const fn new(open_time: i64, prices: [&'a str; 4], volume: &'a str) -> Self {
+        Self { open_time, prices, volume, quote_volume: None, buy_volume: None, trades: None }
+    }
+
+    pub(crate) fn read(&self, known: &Known) -> Result<VenueCandle, RefusedCandle> {
+        let refused = |field| {
+            move |error: NumberError| RefusedCandle {
+                open_time: Timestamp(self.open_time),
+                reason: error.into(),
+                field,
+            }
+        };
+        let price =
+            |text: &str, field| parse_decimal(text.as_bytes(), known.price_scale).map(Price).map_err(refused(field));
+        let decimals = known.quantity_scale.decimals();
+        let amount = |text: &str, field| parse_amount(text.as_bytes(), decimals).map_err(refused(field));
+        // A sum of products that the scales cannot hold was rounded by the venue: it counts as not told.
+        let wide = decimals + known.price_scale.decimals();
+        let quote = self.quote_volume.map(|text| parse_amount(text.as_bytes(), wide));
+        let [open, high, low, close] = self.prices;
+        Ok(VenueCandle {
+            open_time: Timestamp(self.open_time),
+            open: price(open, "open")?,
+            high: price(high, "high")?,
+            low: price(low, "low")?,
+            close: price(close, "close")?,
+            volume: amount(self.volume, "volume")?,
+            quote_volume: match quote {
+                Some(Err(NumberError::Malformed)) => return Err(refused("quote volume")(NumberError::Malformed)),
+                quote => quote.and_then(Result::ok),
+            },
+            buy_volume: self.buy_volume.map(|text| amount(text, "buy volume")).transpose()?,
+            trades: self.trades,
+        })
+    }
 }
 
 /// Reads a page with `simd-json`.
 pub(crate) fn page<'a, T: serde::Deserialize<'a>>(venue: Venue, body: &'a mut [u8]) -> Result<T, FeedError> {
     simd_json::from_slice(body).map_err(|_| FeedError::Frame { venue, field: "page" })
+}
+
+/// Puts rows in order of time.
+pub(crate) fn oldest_first(rows: &mut [CandleRow]) {
+    rows.sort_by_key(|row| row.as_ref().map_or_else(|refused| refused.open_time, |candle| candle.open_time));
 }
 
 /// The words of a venue's error, cut to a bounded length.

@@ -6,7 +6,7 @@ use engine::{
     candle::Candle,
     interval::Interval,
     market::{Origin, Price, Quantity, Side, Symbol, Timestamp, Trade},
-    number::Scale,
+    number::{Scale, write_decimal, write_decimal_signed},
 };
 
 use crate::error::RowError;
@@ -83,6 +83,22 @@ impl StoredCandle {
     /// Which of two candles of one open time stays: the higher revision, and of equal ones the closed one.
     pub fn rank(&self) -> (u32, bool) {
         (self.candle.revision, self.candle.is_closed)
+    }
+
+    /// Whether another candle says the same of prices and volume, whatever the scales of both.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let texts = |stored: &Self| {
+            let Candle { open, high, low, close, volume, .. } = stored.candle;
+            let decimals = stored.scales.price.decimals();
+            let mut text = Vec::with_capacity(80);
+            for price in [open, high, low, close] {
+                write_decimal_signed(&mut text, price.0.into(), decimals);
+                text.push(b' ');
+            }
+            write_decimal(&mut text, volume, stored.scales.quantity.decimals());
+            text
+        };
+        texts(self) == texts(other)
     }
 
     pub(crate) fn check(&self) -> Result<(), RowError> {

@@ -5,23 +5,15 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
-    tungstenite::{
-        Error,
-        client::IntoClientRequest,
-        http::{HeaderMap, header::RETRY_AFTER},
-        protocol::WebSocketConfig,
-    },
+    tungstenite::{Error, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
-use crate::venue::FRAME_BYTES_MAX;
+use crate::{rest::wait_of, venue::FRAME_BYTES_MAX};
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const READ_BUFFER_BYTES: usize = 16 << 10;
 const WRITE_BUFFER_BYTES_MAX: usize = 256 << 10;
-/// A refusal without `Retry-After` still asks for patience: a venue's ban grows when it is not respected.
-const REFUSED_WAIT: Duration = Duration::from_secs(10);
-const BANNED_WAIT: Duration = Duration::from_secs(120);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -99,14 +91,4 @@ fn refused(host: &str, error: Error) -> DialError {
         Error::Io(source) => DialError::Unreachable { host, source },
         error => DialError::Handshake { host, source: Box::new(error) },
     }
-}
-
-/// `Retry-After` in seconds, or a wait by status: 403 and 418 are bans, 429 a warning.
-pub(super) fn wait_of(status: u16, headers: &HeaderMap) -> Duration {
-    let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    asked.map(Duration::from_secs).unwrap_or(match status {
-        403 | 418 => BANNED_WAIT,
-        429 => REFUSED_WAIT,
-        _ => Duration::ZERO,
-    })
 }

@@ -21,11 +21,11 @@ use tokio::{
 
 use super::{
     Sink, VenueContext,
-    backoff::Backoff,
     connection::{Connection, Ended, Report, until},
     dial::DialError,
     mender::Job,
 };
+use crate::backoff::Backoff;
 
 const REPORTS_MAX: usize = 16;
 

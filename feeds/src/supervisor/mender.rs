@@ -13,13 +13,15 @@ use tokio::{
 
 use super::{
     Sink, VenueContext,
-    backoff::Backoff,
     connection::until,
     minutes::Open,
     repair::{Filling, Step},
-    rest::{Rest, RestError},
 };
-use crate::venue::{Known, TradeRange};
+use crate::{
+    backoff::Backoff,
+    rest::{Rest, RestError},
+    venue::{Known, TradeRange},
+};
 
 pub(super) const ATTEMPTS_MAX: u32 = 5;
 const PAGES_MAX: u32 = 100;

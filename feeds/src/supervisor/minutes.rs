@@ -5,16 +5,18 @@ use std::time::Duration;
 use engine::{
     interval::Interval,
     market::{Symbol, Timestamp},
-    message::{Input, VenueMinute},
+    message::Input,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     Sink,
     mender::{ATTEMPTS_MAX, Mender},
-    rest::RestError,
 };
-use crate::venue::{Known, VenueCandle};
+use crate::{
+    rest::RestError,
+    venue::{Known, VenueCandle},
+};
 
 const MINUTE: i64 = 60_000_000_000;
 /// The smallest page of candles that a venue gives.
@@ -108,7 +110,7 @@ impl<S: Sink> Mender<S> {
             match self.candles(&name, &known, Timestamp(from), Timestamp(to)).await {
                 Ok(candles) => {
                     for candle in candles.iter().filter(|candle| (from..to).contains(&candle.open_time.0)) {
-                        self.sink.send(Input::Correction { symbol, minute: minute(candle) }).await;
+                        self.sink.send(Input::Correction { symbol, minute: *candle }).await;
                     }
                     return true;
                 }
@@ -129,21 +131,7 @@ impl<S: Sink> Mender<S> {
         let request = feed.candles_request(&self.context.config.rest_url, name, Interval::M1, from, to);
         let request = request.ok_or_else(|| RestError::Transport("the venue has no minutes".to_owned()))?;
         let mut body = self.rest.fetch(&request).await?;
-        Ok(feed.parse_candles(&mut body, known)?)
-    }
-}
-
-fn minute(candle: &VenueCandle) -> VenueMinute {
-    VenueMinute {
-        open_time: candle.open_time,
-        open: candle.open,
-        high: candle.high,
-        low: candle.low,
-        close: candle.close,
-        volume: candle.volume,
-        quote_volume: None,
-        buy_volume: candle.buy_volume,
-        trades: candle.trades,
+        Ok(feed.parse_candles(&mut body, known)?.into_iter().flatten().collect())
     }
 }
 

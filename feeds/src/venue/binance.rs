@@ -13,10 +13,9 @@ use engine::{
 use serde::Deserialize;
 
 use super::{
-    Event, FeedError, KeepAlive, Known, Limits, RawTrade, RestRequest, Sink, TradeRange, VenueCandle, VenueFeed,
-    amount, page, repair_trade,
+    CandleLimits, CandleRow, Event, FeedError, KeepAlive, Known, Limits, RawCandle, RawTrade, RestRequest, Sink,
+    TradeRange, VenueFeed, page, repair_trade,
     scan::{Scan, millis},
-    venue_candle,
 };
 
 pub(crate) static FEED: Binance = Binance;
@@ -258,11 +257,17 @@ impl VenueFeed for Binance {
         })
     }
 
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError> {
+    /// Weight 2 a page, of 6000 a minute. A quiet minute has a row.
+    fn candle_limits(&self) -> CandleLimits {
+        CandleLimits { rows: 1000, pause: Duration::from_millis(50), newest: None, omits_quiet: false }
+    }
+
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError> {
         let rows: Vec<Kline<'_>> = page(Venue::Binance, body)?;
         let read = |row: &Kline<'_>| {
-            let candle = venue_candle(row.0.checked_mul(1_000_000)?, [row.1, row.2, row.3, row.4, row.5], known)?;
-            Some(VenueCandle { trades: Some(row.8), buy_volume: amount(row.9, known), ..candle })
+            let raw = RawCandle::new(row.0.checked_mul(1_000_000)?, [row.1, row.2, row.3, row.4], row.5);
+            let (quote_volume, buy_volume, trades) = (Some(row.7), Some(row.9), Some(row.8));
+            Some(RawCandle { quote_volume, buy_volume, trades, ..raw }.read(known))
         };
         Ok(rows.iter().filter_map(read).collect())
     }

@@ -14,10 +14,9 @@ use engine::{
 use serde::Deserialize;
 
 use super::{
-    Event, FeedError, KeepAlive, Known, Limits, RawTrade, RestRequest, Sink, TradeRange, VenueCandle, VenueFeed,
-    message, page, repair_trade,
+    CandleLimits, CandleRow, Event, FeedError, KeepAlive, Known, Limits, RawCandle, RawTrade, RestRequest, Sink,
+    TradeRange, VenueFeed, message, oldest_first, page, repair_trade,
     scan::{Scan, integer, millis},
-    venue_candle,
 };
 
 pub(crate) static FEED: Bybit = Bybit;
@@ -259,15 +258,21 @@ impl VenueFeed for Bybit {
         )))
     }
 
+    /// 600 requests in five seconds from one address, then a ban of ten minutes.
+    fn candle_limits(&self) -> CandleLimits {
+        CandleLimits { rows: 1000, pause: Duration::from_millis(50), newest: None, omits_quiet: false }
+    }
+
     /// Rows of start, open, high, low, close, volume, turnover: all strings.
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError> {
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError> {
         let rows: Vec<[String; 7]> = list(body)?;
         let read = |row: &[String; 7]| {
-            let [time, open, high, low, close, volume, _] = row;
-            venue_candle(millis(time.as_bytes())?, [open, high, low, close, volume], known)
+            let [time, open, high, low, close, volume, turnover] = row;
+            let raw = RawCandle::new(millis(time.as_bytes())?, [open, high, low, close], volume);
+            Some(RawCandle { quote_volume: Some(turnover), ..raw }.read(known))
         };
         let mut candles: Vec<_> = rows.iter().filter_map(read).collect();
-        candles.sort_unstable_by_key(|candle| candle.open_time);
+        oldest_first(&mut candles);
         Ok(candles)
     }
 }

@@ -13,10 +13,9 @@ use engine::{
 use serde::Deserialize;
 
 use super::{
-    Event, FeedError, KeepAlive, Known, Limits, RawTrade, RestRequest, Sink, TradeRange, VenueCandle, VenueFeed,
-    message, page, repair_trade,
+    CandleLimits, CandleRow, Event, FeedError, KeepAlive, Known, Limits, RawCandle, RawTrade, RestRequest, Sink,
+    TradeRange, VenueFeed, message, page, repair_trade,
     scan::{Scan, integer, rfc3339},
-    venue_candle,
 };
 
 pub(crate) static FEED: Coinbase = Coinbase;
@@ -211,8 +210,13 @@ impl VenueFeed for Coinbase {
         })
     }
 
+    /// Eight requests a second from one address. A quiet interval has no row.
+    fn candle_limits(&self) -> CandleLimits {
+        CandleLimits { rows: 300, pause: Duration::from_millis(150), newest: None, omits_quiet: true }
+    }
+
     /// Rows of JSON numbers, newest first: time, **low, high**, open, close, volume.
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError> {
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError> {
         let bad = FeedError::Frame { venue: Venue::Coinbase, field: "page" };
         let mut candles = Vec::new();
         let mut scan = Scan::new(body);
@@ -226,7 +230,7 @@ impl VenueFeed for Coinbase {
             })?;
             let [time, low, high, open, close, volume] = cells;
             let open_time = i64::try_from(integer(time.as_bytes())?).ok()?.checked_mul(1_000_000_000)?;
-            candles.push(venue_candle(open_time, [open, high, low, close, volume], known)?);
+            candles.push(RawCandle::new(open_time, [open, high, low, close], volume).read(known));
             Some(())
         });
         read.ok_or(bad)?;

@@ -13,10 +13,9 @@ use engine::{
 use serde::Deserialize;
 
 use super::{
-    Event, FeedError, KeepAlive, Known, Limits, RawTrade, RestRequest, Sink, TradeRange, VenueCandle, VenueFeed,
-    message, page,
+    CandleLimits, CandleRow, Event, FeedError, KeepAlive, Known, Limits, RawCandle, RawTrade, RestRequest, Sink,
+    TradeRange, VenueFeed, message, page,
     scan::{Scan, integer, millis},
-    venue_candle,
 };
 
 pub(crate) static FEED: Hyperliquid = Hyperliquid;
@@ -216,11 +215,16 @@ impl VenueFeed for Hyperliquid {
         })
     }
 
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError> {
+    /// The newest 5000 exist; a page weighs 20 and one more for each 60 rows, of 1200 a minute.
+    fn candle_limits(&self) -> CandleLimits {
+        CandleLimits { rows: 1000, pause: Duration::from_millis(2000), newest: Some(5000), omits_quiet: false }
+    }
+
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError> {
         let rows: Vec<Row<'_>> = page(Venue::Hyperliquid, body)?;
         let read = |row: &Row<'_>| {
-            let candle = venue_candle(row.t.checked_mul(1_000_000)?, [row.o, row.h, row.l, row.c, row.v], known)?;
-            Some(VenueCandle { trades: Some(row.n), ..candle })
+            let raw = RawCandle::new(row.t.checked_mul(1_000_000)?, [row.o, row.h, row.l, row.c], row.v);
+            Some(RawCandle { trades: Some(row.n), ..raw }.read(known))
         };
         Ok(rows.iter().filter_map(read).collect())
     }

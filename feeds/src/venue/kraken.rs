@@ -12,10 +12,9 @@ use engine::{
 };
 
 use super::{
-    Event, FeedError, KeepAlive, Known, Limits, RawTrade, RestRequest, Sink, TradeRange, VenueCandle, VenueFeed,
-    message, repair_trade,
+    CandleLimits, CandleRow, Event, FeedError, KeepAlive, Known, Limits, RawCandle, RawTrade, RestRequest, Sink,
+    TradeRange, VenueFeed, message, repair_trade,
     scan::{Scan, integer, rfc3339, seconds},
-    venue_candle,
 };
 
 pub(crate) static FEED: Kraken = Kraken;
@@ -252,13 +251,18 @@ impl VenueFeed for Kraken {
         })
     }
 
+    /// One request a second; only the newest 720 exist. A quiet interval has a row.
+    fn candle_limits(&self) -> CandleLimits {
+        CandleLimits { rows: 720, pause: Duration::from_millis(1000), newest: Some(720), omits_quiet: false }
+    }
+
     /// Rows of time in seconds, open, high, low, close, vwap, volume, count.
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError> {
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError> {
         let mut candles = Vec::new();
         rows(body, |cells| {
             let [time, open, high, low, close, _, volume, count] = cells else { return None };
-            let candle = venue_candle(seconds(time.as_bytes())?, [open, high, low, close, volume], known)?;
-            candles.push(VenueCandle { trades: integer(count.as_bytes()), ..candle });
+            let raw = RawCandle::new(seconds(time.as_bytes())?, [open, high, low, close], volume);
+            candles.push(RawCandle { trades: integer(count.as_bytes()), ..raw }.read(known));
             Some(())
         })?;
         Ok(candles)

@@ -14,10 +14,9 @@ use engine::{
 use serde::Deserialize;
 
 use super::{
-    Event, FeedError, KeepAlive, Known, Limits, RawTrade, RestRequest, Sink, TradeRange, VenueCandle, VenueFeed,
-    message, page, repair_trade,
+    CandleLimits, CandleRow, Event, FeedError, KeepAlive, Known, Limits, RawCandle, RawTrade, RestRequest, Sink,
+    TradeRange, VenueFeed, message, oldest_first, page, repair_trade,
     scan::{Scan, integer, millis},
-    venue_candle,
 };
 
 pub(crate) static FEED: Okx = Okx;
@@ -269,17 +268,23 @@ impl VenueFeed for Okx {
         )))
     }
 
+    /// 20 requests in two seconds. A quiet interval has a row.
+    fn candle_limits(&self) -> CandleLimits {
+        CandleLimits { rows: 300, pause: Duration::from_millis(110), newest: None, omits_quiet: false }
+    }
+
     /// Rows of ts, open, high, low, close, volume, two quote volumes, confirm; only confirmed ones are taken.
-    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<VenueCandle>, FeedError> {
+    fn parse_candles(&self, body: &mut [u8], known: &Known) -> Result<Vec<CandleRow>, FeedError> {
         let rows: Vec<Vec<String>> = rows(body)?;
         let read = |row: &Vec<String>| match row.as_slice() {
-            [time, open, high, low, close, volume, .., confirm] if confirm == "1" => {
-                venue_candle(millis(time.as_bytes())?, [open, high, low, close, volume], known)
+            [time, open, high, low, close, volume, _, quote, confirm] if confirm == "1" => {
+                let raw = RawCandle::new(millis(time.as_bytes())?, [open, high, low, close], volume);
+                Some(RawCandle { quote_volume: Some(quote), ..raw }.read(known))
             }
             _ => None,
         };
         let mut candles: Vec<_> = rows.iter().filter_map(read).collect();
-        candles.sort_unstable_by_key(|candle| candle.open_time);
+        oldest_first(&mut candles);
         Ok(candles)
     }
 }

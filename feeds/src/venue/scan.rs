@@ -217,7 +217,9 @@ pub fn rfc3339(text: &[u8]) -> Option<i64> {
     }
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+    let next_month = if month == 12 { days(year + 1, 1, 1) } else { days(year, month + 1, 1) };
+    let is_day = (1..=12).contains(&month) && (1..=next_month - days(year, month, 1)).contains(&day);
+    let valid = is_day && hour < 24 && minute < 60 && second < 61;
     let fraction = match fraction {
         b"Z" => 0,
         [b'.', digits @ .., b'Z'] if !digits.is_empty() => nanos(digits)?,
@@ -247,7 +249,14 @@ mod tests {
         assert_eq!(rfc3339(b"2025-12-31T00:00:00Z"), Some(1_767_139_200_000_000_000));
         assert_eq!(rfc3339(b"2025-12-31T00:00:00.123456789Z"), Some(1_767_139_200_123_456_789));
         assert_eq!(seconds(b"1762795433.9717445"), Some(1_762_795_433_971_744_500));
-        for text in ["", "2021-04-17", "2021-13-17T16:43:30Z", "2021-04-17T16:43:30.Z", "2021-04-17T16:43:30.x1Z"] {
+        for text in [
+            "",
+            "2021-04-17",
+            "2021-13-17T16:43:30Z",
+            "2021-02-29T16:43:30Z",
+            "2021-04-17T16:43:30.Z",
+            "2021-04-17T16:43:30.x1Z",
+        ] {
             assert_eq!(rfc3339(text.as_bytes()), None, "{text}");
         }
         assert!(rfc3339(b"0001-01-01T00:00:00.000000Z").is_none_or(|ts| ts < 0));

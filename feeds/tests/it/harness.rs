@@ -9,7 +9,7 @@ use std::{
 use engine::{
     continuity::{Continuity, Seen},
     market::{Directory, Symbol, Timestamp, Trade, Venue},
-    message::{Input, Missing, VenueMinute},
+    message::{Input, Missing, VenueCandle},
 };
 use feeds::{
     metrics::FeedMetrics,
@@ -31,7 +31,7 @@ pub enum Told {
     Down,
     Up,
     Lost(u64, u64),
-    Correction(VenueMinute),
+    Correction(VenueCandle),
 }
 
 pub struct Harness {

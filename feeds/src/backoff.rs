@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// The waits of one group or request.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     rng: StdRng,
     min: Duration,
     max: Duration,
@@ -14,12 +14,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64, min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(seed: u64, min: Duration, max: Duration) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), min, max, failures: 0 }
     }
 
     /// The next wait: up to `min` doubled per failure, at most `max`, at least what the venue asked for.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
+    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let ceiling = self.min.saturating_mul(1 << self.failures.min(16)).min(self.max);
         self.failures = self.failures.saturating_add(1);
         let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -27,7 +27,7 @@ impl Backoff {
         asked.map_or(drawn, |asked| asked.min(ASKED_MAX) + drawn)
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -2,25 +2,50 @@
 
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use tokio::time::{Instant, sleep_until};
 
-use super::dial::wait_of;
-use crate::venue::{FeedError, RestRequest};
+use crate::venue::{FeedError, RestRequest, message};
 
 const BODY_BYTES_MAX: usize = 4 << 20;
 const WAIT_MAX: Duration = Duration::from_secs(600);
+/// A refusal without `Retry-After` still asks for patience: a venue's ban grows when it is not respected.
+const REFUSED_WAIT: Duration = Duration::from_secs(10);
+const BANNED_WAIT: Duration = Duration::from_secs(120);
+
+/// `Retry-After` in seconds, or a wait by status: 403 and 418 are bans, 429 a warning.
+pub(crate) fn wait_of(status: u16, headers: &HeaderMap) -> Duration {
+    let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    asked.map(Duration::from_secs).unwrap_or(match status {
+        403 | 418 => BANNED_WAIT,
+        429 => REFUSED_WAIT,
+        _ => Duration::ZERO,
+    })
+}
 
 /// Why a page could not be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RestError {
-    #[error("the venue answered with status {0}")]
-    Status(u16),
+pub(crate) enum RestError {
+    #[error("the venue answered with status {status}{}{words}", if words.is_empty() { "" } else { ": " })]
+    Status { status: u16, words: String },
     #[error("the request failed: {0}")]
     Transport(String),
     #[error("the answer is longer than {BODY_BYTES_MAX} bytes")]
     TooLong,
     #[error(transparent)]
     Page(#[from] FeedError),
+}
+
+impl RestError {
+    /// Whether asking again cannot help: the venue does not know what it was asked for.
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(self, Self::Status { status: 400..=499, .. }) && !self.is_limit()
+    }
+
+    /// Whether the venue asks for patience.
+    pub(crate) fn is_limit(&self) -> bool {
+        matches!(self, Self::Status { status: 403 | 408 | 418 | 425 | 429, .. })
+    }
 }
 
 impl From<reqwest::Error> for RestError {
@@ -31,7 +56,7 @@ impl From<reqwest::Error> for RestError {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(crate) struct Rest {
     client: Option<reqwest::Client>,
     pause: Duration,
     next: Instant,
@@ -39,7 +64,7 @@ pub(super) struct Rest {
 
 impl Rest {
     /// A client whose requests take at most `timeout` and start at least `pause` apart.
-    pub(super) fn new(timeout: Duration, pause: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration, pause: Duration) -> Self {
         let client = reqwest::Client::builder().timeout(timeout).connect_timeout(timeout).user_agent("kandle");
         let client = client.redirect(reqwest::redirect::Policy::limited(2)).build();
         let client = client.inspect_err(|error| tracing::error!(%error, "no REST client")).ok();
@@ -47,7 +72,7 @@ impl Rest {
     }
 
     /// The body of the answer.
-    pub(super) async fn fetch(&mut self, request: &RestRequest) -> Result<Vec<u8>, RestError> {
+    pub(crate) async fn fetch(&mut self, request: &RestRequest) -> Result<Vec<u8>, RestError> {
         let Some(client) = &self.client else { return Err(RestError::Transport("no client".to_owned())) };
         sleep_until(self.next).await;
         self.next = Instant::now() + self.pause;
@@ -59,7 +84,9 @@ impl Rest {
         let status = response.status();
         if !status.is_success() {
             self.next += wait_of(status.as_u16(), response.headers()).min(WAIT_MAX);
-            return Err(RestError::Status(status.as_u16()));
+            // What it says helps a person; one piece of it is enough.
+            let words = response.chunk().await.ok().flatten().unwrap_or_default();
+            return Err(RestError::Status { status: status.as_u16(), words: message(&words) });
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
