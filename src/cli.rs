@@ -5,9 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::{interval::Interval, market::Venue};
 
+pub use self::history::{ImportArgs, TimeForm, TimeIs, Trust};
 pub use self::load::{LoadArgs, LoadtestArgs, Market, Profile, ScenarioCommand, SimulateArgs};
 use crate::replay::csv::Columns;
 
+mod history;
 mod load;
 
 /// The command line.
@@ -36,6 +38,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Turn recorded trades into candles, or serve them as a live stream.
     Replay(Box<ReplayArgs>),
+    /// Load candles from files into the store.
+    Import(Box<ImportArgs>),
     /// Watch channels in the terminal.
     Tail(TailArgs),
     /// Serve a synthetic market whose ids say when each trade was due: something to load.
@@ -232,6 +236,8 @@ mod tests {
             "kandle replay a.gz b.gz --venue binance --interval 1m --interval 5m --out -",
             "kandle replay a.csv --format csv --symbol X --columns time=1,price=2 --time-unit ms --out - --fill none",
             "kandle replay a.gz --venue binance --speed max",
+            "kandle import a.csv --store redb:a.redb --symbol x:A --interval 1h --columns time=1,open=2,high=3,low=4,close=5 \
+             --time-unit ms --time-is end --state repaired --replace --report b.csv",
             "kandle tail market.BTC.1m --key kai-x --count 3",
             "kandle simulate --symbols 8 --rate 2000 --profile recorded",
             "kandle loadtest follow market.BTC.1s trades.BTC --connections 10 --address 127.0.0.1:8080 --key kai-x",
@@ -249,6 +255,9 @@ mod tests {
             "kandle replay a.gz --venue okx --interval 7m --out -",
             "kandle replay a.gz --venue okx --speed 0",
             "kandle tail",
+            "kandle import a.csv --store redb:a.redb --symbol x:A --interval 1h --columns time=1,open=2 --time-unit ms",
+            "kandle import a.csv --store a.redb --symbol x:A --interval 1h --columns time=1,open=2,high=3,low=4,close=5 \
+             --time-unit ms",
             "kandle loadtest",
             "kandle loadtest follow",
             "kandle loadtest fanout --saturate --ramp",

@@ -1,7 +1,8 @@
 //! Wiring: settings, the command line and what its commands do. The parts that are wired live in the other crates.
 //!
-//! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `tail`,
-//! `simulate`, `load`: one module per command. `history` keeps what closes, `pacer` moves recorded trades to the present, `view` answers the HTTP sidecar.
+//! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `import`, `tail`,
+//! `simulate`, `load`: one module per command. `history` keeps what closes, `pacer` moves recorded trades to the present,
+//! `view` answers the HTTP sidecar.
 
 use std::io::IsTerminal;
 
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod history;
+pub mod import;
 pub mod keys;
 pub mod load;
 pub mod pacer;
@@ -44,6 +46,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Serve(args) => serve::run(&args).await,
             Command::Demo(args) => demo::run(&args).await,
             Command::Replay(args) => replay::live::run(args).await,
+            Command::Import(args) => import::run(*args).await,
             Command::Tail(args) => tail::run(&args).await,
             Command::Simulate(args) => simulate::run(&args).await,
             // It has an event loop of its own.

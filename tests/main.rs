@@ -8,6 +8,7 @@ mod fixtures;
 mod follower;
 mod golden;
 mod hostile;
+mod import;
 mod loadtest;
 mod played;
 mod process;

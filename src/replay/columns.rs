@@ -17,10 +17,76 @@ pub struct Columns {
     id: Option<Column>,
 }
 
+/// A column as the command line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Column {
+pub enum Column {
+    /// By its name in the header row.
     Name(String),
+    /// By its place, from 0.
     Place(usize),
+}
+
+/// Reads `role=column,…` into one place for each of `roles`; `help` is how to write it.
+///
+/// # Errors
+/// A sentence that says what is wrong and how to write it.
+pub fn assign<const N: usize>(text: &str, roles: [&str; N], help: &str) -> Result<[Option<Column>; N], String> {
+    let mut columns = [const { None }; N];
+    for part in text.split(',') {
+        let (role, place) = part.split_once('=').ok_or_else(|| format!("{part:?} has no =; {help}"))?;
+        let (role, place) = (role.trim(), place.trim());
+        let slot = roles.iter().zip(&mut columns).find(|(known, _)| **known == role);
+        let (_, slot) = slot.ok_or_else(|| format!("{role:?} is no role of a column; {help}"))?;
+        let column = match place.parse::<usize>() {
+            Ok(number) if (1..=COLUMNS_MAX).contains(&number) => Column::Place(number - 1),
+            Ok(_) => return Err(format!("{part:?}: columns are numbered from 1 to {COLUMNS_MAX}")),
+            Err(_) if place.is_empty() => return Err(format!("{part:?} names no column; {help}")),
+            Err(_) => Column::Name(place.to_owned()),
+        };
+        if slot.replace(column).is_some() {
+            return Err(format!("{role} is given twice; {help}"));
+        }
+    }
+    Ok(columns)
+}
+
+/// The first row of a file: a header, if a column is asked for by its name.
+pub struct Header<'a> {
+    line: &'a [u8],
+    fields: Vec<(usize, usize)>,
+    /// Whether a column was found by its name.
+    pub is_named: bool,
+}
+
+impl<'a> Header<'a> {
+    /// Finds the fields.
+    pub fn read(line: &'a [u8]) -> Self {
+        let mut fields = Vec::new();
+        split(line, &mut fields);
+        Self { line, fields, is_named: false }
+    }
+
+    /// The text of a field.
+    pub fn text(&self, field: Field) -> Option<&'a [u8]> {
+        field.of(self.line, &self.fields)
+    }
+
+    /// The place of a column.
+    ///
+    /// # Errors
+    /// If no field has its name; says which names there are.
+    pub fn find(&mut self, column: &Column) -> Result<Field, String> {
+        let name = match column {
+            Column::Place(place) => return Ok(Field(*place)),
+            Column::Name(name) => name,
+        };
+        self.is_named = true;
+        let text = |place| Some(String::from_utf8_lossy(self.text(Field(place))?).trim().to_owned());
+        let names: Vec<String> = (0..self.fields.len()).filter_map(text).collect();
+        let place = names.iter().position(|known| known == name);
+        let known: String = names.join(", ").chars().take(300).collect();
+        place.map(Field).ok_or_else(|| format!("no column is named {name:?}; the header has: {known}"))
+    }
 }
 
 /// A column's place in a row, from 0.
@@ -58,29 +124,9 @@ impl Columns {
     /// # Errors
     /// A sentence that says what is wrong and how to write it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut columns = Self::default();
-        for part in text.split(',') {
-            let (role, place) = part.split_once('=').ok_or_else(|| format!("{part:?} has no =; {USE}"))?;
-            let slot = match role.trim() {
-                "time" => &mut columns.time,
-                "price" => &mut columns.price,
-                "quantity" => &mut columns.quantity,
-                "side" => &mut columns.side,
-                "buyer_maker" => &mut columns.buyer_maker,
-                "id" => &mut columns.id,
-                role => return Err(format!("{role:?} is no role of a column; {USE}")),
-            };
-            let place = place.trim();
-            let column = match place.parse::<usize>() {
-                Ok(number) if (1..=COLUMNS_MAX).contains(&number) => Column::Place(number - 1),
-                Ok(_) => return Err(format!("{part:?}: columns are numbered from 1 to {COLUMNS_MAX}")),
-                Err(_) if place.is_empty() => return Err(format!("{part:?} names no column; {USE}")),
-                Err(_) => Column::Name(place.to_owned()),
-            };
-            if slot.replace(column).is_some() {
-                return Err(format!("{} is given twice; {USE}", role.trim()));
-            }
-        }
+        let roles = ["time", "price", "quantity", "side", "buyer_maker", "id"];
+        let [time, price, quantity, side, buyer_maker, id] = assign(text, roles, USE)?;
+        let columns = Self { time, price, quantity, side, buyer_maker, id };
         if columns.time.is_none() || columns.price.is_none() {
             return Err(format!("time and price are needed; {USE}"));
         }
@@ -110,27 +156,14 @@ impl Columns {
     /// # Errors
     /// If a name is not in the header; says which are.
     pub fn resolve(&self, first: &[u8]) -> Result<(Layout, bool), String> {
-        let mut fields = Vec::new();
-        split(first, &mut fields);
-        let text = |field: Field| field.of(first, &fields).map(|text| String::from_utf8_lossy(text).trim().to_owned());
-        let header: Vec<String> = (0..fields.len()).filter_map(|place| text(Field(place))).collect();
-        let mut named = false;
-        let mut find = |column: &Column| match column {
-            Column::Place(place) => Ok(Field(*place)),
-            Column::Name(name) => {
-                named = true;
-                let place = header.iter().position(|known| known == name);
-                let known: String = header.join(", ").chars().take(300).collect();
-                place.map(Field).ok_or_else(|| format!("no column is named {name:?}; the header has: {known}"))
-            }
-        };
-        let mut optional = |column: &Option<Column>| column.as_ref().map(&mut find).transpose();
+        let mut header = Header::read(first);
+        let mut optional = |column: &Option<Column>| column.as_ref().map(|column| header.find(column)).transpose();
         let (time, price) = (optional(&self.time)?, optional(&self.price)?);
         let (quantity, side) = (optional(&self.quantity)?, optional(&self.side)?);
         let (buyer_maker, id) = (optional(&self.buyer_maker)?, optional(&self.id)?);
         let (Some(time), Some(price)) = (time, price) else { return Err(USE.to_owned()) };
         let is_time = |text: &[u8]| Scale::new(0).is_some_and(|scale| parse_decimal(text, scale) != Err(Malformed));
-        let is_header = named || !time.of(first, &fields).is_some_and(is_time);
+        let is_header = header.is_named || !header.text(time).is_some_and(is_time);
         Ok((Layout { time, price, quantity, side, buyer_maker, id }, is_header))
     }
 }
