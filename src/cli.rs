@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::{interval::Interval, market::Venue};
 
-pub use self::history::{ImportArgs, TimeForm, TimeIs, Trust};
+pub use self::history::{BackfillArgs, ImportArgs, TimeForm, TimeIs, Trust};
 pub use self::load::{LoadArgs, LoadtestArgs, Market, Profile, ScenarioCommand, SimulateArgs};
 use crate::replay::csv::Columns;
 
@@ -38,6 +38,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Turn recorded trades into candles, or serve them as a live stream.
     Replay(Box<ReplayArgs>),
+    /// Fetch candles of the past from the venues into the store.
+    Backfill(BackfillArgs),
     /// Load candles from files into the store.
     Import(Box<ImportArgs>),
     /// Watch channels in the terminal.
@@ -236,6 +238,7 @@ mod tests {
             "kandle replay a.gz b.gz --venue binance --interval 1m --interval 5m --out -",
             "kandle replay a.csv --format csv --symbol X --columns time=1,price=2 --time-unit ms --out - --fill none",
             "kandle replay a.gz --venue binance --speed max",
+            "kandle backfill --symbols BTC,kraken:BTC/USD --interval 1m --interval 1h --from 2024-01-01 --store redb:a.redb",
             "kandle import a.csv --store redb:a.redb --symbol x:A --interval 1h --columns time=1,open=2,high=3,low=4,close=5 \
              --time-unit ms --time-is end --state repaired --replace --report b.csv",
             "kandle tail market.BTC.1m --key kai-x --count 3",
@@ -255,6 +258,8 @@ mod tests {
             "kandle replay a.gz --venue okx --interval 7m --out -",
             "kandle replay a.gz --venue okx --speed 0",
             "kandle tail",
+            "kandle backfill --symbols BTC --from yesterday --store redb:a.redb",
+            "kandle backfill --from 2024-01-01 --store redb:a.redb",
             "kandle import a.csv --store redb:a.redb --symbol x:A --interval 1h --columns time=1,open=2 --time-unit ms",
             "kandle import a.csv --store a.redb --symbol x:A --interval 1h --columns time=1,open=2,high=3,low=4,close=5 \
              --time-unit ms",

@@ -16,6 +16,7 @@ use store::StoreUrl;
 
 pub use error::ConfigError;
 use file::File;
+pub(crate) use nearest::nearest;
 
 mod env;
 mod error;

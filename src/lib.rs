@@ -1,7 +1,7 @@
 //! Wiring: settings, the command line and what its commands do. The parts that are wired live in the other crates.
 //!
-//! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `import`, `tail`,
-//! `simulate`, `load`: one module per command. `history` keeps what closes, `pacer` moves recorded trades to the present,
+//! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `import`,
+//! `backfill`, `tail`, `simulate`, `load`: one module per command. `history` keeps what closes, `pacer` moves recorded trades to the present,
 //! `view` answers the HTTP sidecar.
 
 use std::io::IsTerminal;
@@ -10,6 +10,7 @@ use anyhow::Context;
 use cli::Command;
 use tracing_subscriber::EnvFilter;
 
+pub mod backfill;
 pub mod chance;
 pub mod cli;
 pub mod config;
@@ -46,6 +47,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Serve(args) => serve::run(&args).await,
             Command::Demo(args) => demo::run(&args).await,
             Command::Replay(args) => replay::live::run(args).await,
+            Command::Backfill(args) => backfill::run(args).await,
             Command::Import(args) => import::run(*args).await,
             Command::Tail(args) => tail::run(&args).await,
             Command::Simulate(args) => simulate::run(&args).await,

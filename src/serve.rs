@@ -63,7 +63,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
 }
 
 /// A variable whose name and value are text; others are none of ours.
-fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+pub(crate) fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
 }
 

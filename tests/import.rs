@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engine::{candle::State, interval::Interval, market::Timestamp, number::write_decimal};
-use store::{Keep, Series, Source, Store, StoreUrl, StoredCandle};
+use engine::{candle::State, interval::Interval, number::write_decimal};
+use store::{Keep, Store, StoreUrl};
 
 use crate::{
     process::{command, tempdir},
-    support::{shared, text, trimmed},
+    support::{shared, stored, stored_row, text, trimmed},
 };
 
 /// One import: what its table on standard error says, by the name of the row.
@@ -47,34 +47,6 @@ fn new_store() -> PathBuf {
     tempdir().join("history.redb")
 }
 
-/// All candles of a series.
-fn stored(store: &Path, source: &str, interval: Interval) -> Vec<StoredCandle> {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let url = StoreUrl::Redb(store.to_owned());
-        let store = Store::open(&url, Keep::default()).await.unwrap();
-        let series = Series { source: Source::parse(source).unwrap(), interval };
-        let mut candles: Vec<StoredCandle> = Vec::new();
-        loop {
-            let from = candles.last().map_or(Timestamp(0), |last| last.candle.open_time.plus(1));
-            let page = store.candles(&series, from, Timestamp(i64::MAX), 10_000).await.unwrap();
-            if page.is_empty() {
-                return candles;
-            }
-            candles.extend(page);
-        }
-    })
-}
-
-/// Time in ms and the five values of a candle, as text.
-fn row(stored: &StoredCandle) -> String {
-    let price = |value: i64| text(u128::from(value.unsigned_abs()), stored.scales.price.decimals());
-    let candle = &stored.candle;
-    let volume = text(candle.volume, stored.scales.quantity.decimals());
-    let [open, high, low, close] = [candle.open.0, candle.high.0, candle.low.0, candle.close.0].map(price);
-    format!("{},{open},{high},{low},{close},{volume}", candle.open_time.millis())
-}
-
 const NAMED: &str = "--time-unit ms --columns time=open_time_ms,open=open,high=high,low=low,close=close,volume=volume";
 
 #[test]
@@ -93,7 +65,7 @@ fn every_row_of_real_history_is_stored_as_it_stands_in_its_file() {
         let want = crate::support::read(&path);
         let want: Vec<String> =
             want.lines().skip(1).map(|line| line.split(',').map(trimmed).collect::<Vec<_>>().join(",")).collect();
-        assert_eq!(candles.iter().map(row).collect::<Vec<_>>(), want, "{file}");
+        assert_eq!(candles.iter().map(stored_row).collect::<Vec<_>>(), want, "{file}");
         assert_eq!(done.count("candles stored"), want.len() as u64);
         assert!(candles.iter().all(|stored| stored.candle.is_closed && stored.candle.unknown.quote));
     }
@@ -161,7 +133,7 @@ fn what_a_file_tells_of_trades_is_kept_and_the_rest_is_unknown() {
     let candles = stored(&store, "binance:FILUSDT", Interval::M1);
     let [full, flat] = candles.as_slice() else { panic!("{candles:?}") };
     let decimals = full.scales.price.decimals() + full.scales.quantity.decimals();
-    assert_eq!(row(full), "1696118400000,3.352,3.353,3.351,3.353,12974.9");
+    assert_eq!(stored_row(full), "1696118400000,3.352,3.353,3.351,3.353,12974.9");
     assert_eq!(text(full.candle.quote_volume, decimals), "43490.6693");
     assert_eq!(text(full.candle.buy_volume, full.scales.quantity.decimals()), "3469.7");
     assert_eq!((full.candle.trades, full.candle.state), (138, State::Partial));
@@ -242,11 +214,11 @@ fn an_import_started_again_changes_nothing_and_replaces_only_when_asked() {
     assert_eq!(counts(&import(&store, &[&first], options)), (2, 0, 0));
     assert_eq!(counts(&import(&store, &[&first], options)), (0, 2, 0));
     assert_eq!(counts(&import(&store, &[&second], options)), (1, 1, 1));
-    assert_eq!(row(&stored(&store, "x:A", Interval::M1)[0]), "0,10,12,9,11,1");
+    assert_eq!(stored_row(&stored(&store, "x:A", Interval::M1)[0]), "0,10,12,9,11,1");
     let replaced = import(&store, &[&second], &format!("{options} --replace --state repaired"));
     assert_eq!(counts(&replaced), (1, 2, 0));
     let candles = stored(&store, "x:A", Interval::M1);
-    assert_eq!((row(&candles[0]), candles[0].candle.revision), ("0,10,12,9,11,2".to_owned(), 1));
+    assert_eq!((stored_row(&candles[0]), candles[0].candle.revision), ("0,10,12,9,11,2".to_owned(), 1));
     assert_eq!(candles.iter().map(|stored| stored.candle.revision).collect::<Vec<_>>(), [1, 0, 0]);
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backfill;
 mod clients;
 mod end_to_end;
 mod fixtures;
@@ -18,3 +19,4 @@ mod support;
 mod tidy;
 mod trouble;
 mod venue;
+mod venue_rest;

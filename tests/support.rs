@@ -17,6 +17,7 @@ use feeds::{
     symbols::scaled,
     venue::{Event, Names, Parser},
 };
+use store::{Keep, Series, Source, Store, StoreUrl, StoredCandle};
 
 /// A file of the shared data folder beside the project, or `None` in a fresh clone, which has none. With
 /// `KANDLE_REQUIRE_SHARED=1` (CI) its absence is a failure.
@@ -98,4 +99,32 @@ pub(crate) fn trimmed(text: &str) -> String {
         Some((whole, fraction)) => format!("{whole}.{}", fraction.trim_end_matches('0')),
         None => text.to_owned(),
     }
+}
+
+/// All candles of a series.
+pub(crate) fn stored(store: &Path, source: &str, interval: Interval) -> Vec<StoredCandle> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = StoreUrl::Redb(store.to_owned());
+        let store = Store::open(&url, Keep::default()).await.unwrap();
+        let series = Series { source: Source::parse(source).unwrap(), interval };
+        let mut candles: Vec<StoredCandle> = Vec::new();
+        loop {
+            let from = candles.last().map_or(Timestamp(0), |last| last.candle.open_time.plus(1));
+            let page = store.candles(&series, from, Timestamp(i64::MAX), 10_000).await.unwrap();
+            if page.is_empty() {
+                return candles;
+            }
+            candles.extend(page);
+        }
+    })
+}
+
+/// Time in ms and the five values of a candle, as text.
+pub(crate) fn stored_row(stored: &StoredCandle) -> String {
+    let price = |value: i64| text(u128::from(value.unsigned_abs()), stored.scales.price.decimals());
+    let candle = &stored.candle;
+    let volume = text(candle.volume, stored.scales.quantity.decimals());
+    let [open, high, low, close] = [candle.open.0, candle.high.0, candle.low.0, candle.close.0].map(price);
+    format!("{},{open},{high},{low},{close},{volume}", candle.open_time.millis())
 }

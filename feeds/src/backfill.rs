@@ -15,13 +15,15 @@ use crate::{
     backoff::Backoff,
     rest::{Rest, RestError},
     supervisor::Clock,
-    venue::{CandleLimits, CandleRow, Known, VenueFeed, feed},
+    venue::{CandleLimits, CandleRow, FeedError, Known, VenueFeed, feed},
 };
 
 mod quiet;
 
 /// How often a page is asked for before it is given up. The waits between grow to [`WAIT_MAX`].
 const ATTEMPTS_MAX: u32 = 8;
+/// The same where the venue answers with an error of its own: most of those mean the question.
+const WORDS_MAX: u32 = 4;
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// One request.
@@ -95,6 +97,8 @@ pub struct CandleClient {
     rest: Rest,
     backoff: Backoff,
     clock: Clock,
+    /// Fewer once a page was given up, until the venue answers again.
+    attempts_max: u32,
 }
 
 impl fmt::Debug for CandleClient {
@@ -124,7 +128,15 @@ impl CandleClient {
         let pace = pace.unwrap_or_else(|| Pace::of(feed));
         let rest = Rest::new(REQUEST_MAX, pace.pause);
         let backoff = Backoff::new(seed, pace.wait_min, pace.wait_max);
-        Ok(Self { venue, feed, base: base.trim_end_matches('/').to_owned(), rest, backoff, clock })
+        Ok(Self {
+            venue,
+            feed,
+            base: base.trim_end_matches('/').to_owned(),
+            rest,
+            backoff,
+            clock,
+            attempts_max: ATTEMPTS_MAX,
+        })
     }
 
     /// What the venue allows.
@@ -191,11 +203,17 @@ impl CandleClient {
             };
             match answer {
                 Ok(mut rows) => {
+                    self.attempts_max = ATTEMPTS_MAX;
                     let end = to.min(self.closed_by(interval));
                     rows.retain(|row| (from..end).contains(&open_time(row)));
                     return Ok(rows);
                 }
-                Err(error) if attempts >= ATTEMPTS_MAX || error.is_terminal() => break error,
+                Err(error) if error.is_terminal() => break error,
+                Err(error @ RestError::Page(FeedError::Venue { .. })) if attempts >= WORDS_MAX => break error,
+                Err(error) if attempts >= self.attempts_max => {
+                    self.attempts_max = 1;
+                    break error;
+                }
                 Err(error) => {
                     tracing::debug!(venue = %self.venue, name, %error, attempts, "no page of candles");
                     // A venue that asks for patience is left alone by `Rest`, for as long as it asks.

@@ -44,6 +44,16 @@ impl Wanted {
         }
     }
 
+    /// Leaves out what opens before `reach`, and returns how many that were.
+    pub fn cut(&mut self, interval: Interval, reach: Timestamp) -> u64 {
+        let lost = self.count(interval, &(Timestamp(0)..reach));
+        self.ranges.retain_mut(|range| {
+            range.start = range.start.max(reach);
+            range.start < range.end
+        });
+        lost
+    }
+
     /// Whether this open time is wanted.
     pub fn contains(&self, open_time: Timestamp) -> bool {
         let behind = self.ranges.partition_point(|range| range.end <= open_time);
@@ -126,8 +136,8 @@ mod tests {
         StoredCandle { scales: Scales { price: Scale::ZERO, quantity: Scale::ZERO }, candle }
     }
 
-    fn minutes(ranges: &[Range<Timestamp>]) -> Vec<Range<i64>> {
-        ranges.iter().map(|range| range.start.0 / MINUTE..range.end.0 / MINUTE).collect()
+    fn minutes(ranges: &[Range<Timestamp>]) -> Vec<(i64, i64)> {
+        ranges.iter().map(|range| (range.start.0 / MINUTE, range.end.0 / MINUTE)).collect()
     }
 
     #[test]
@@ -140,7 +150,7 @@ mod tests {
             StoredCandle { candle: Candle::flat(Interval::M1, minute(7), Price(7)), ..stored(7, State::Flat) },
         ];
         let wanted = Wanted::of(Interval::M1, minute(0), minute(9), &rows);
-        assert_eq!(minutes(&wanted.ranges), [0..1, 2..5, 7..9]);
+        assert_eq!(minutes(&wanted.ranges), [(0, 1), (2, 5), (7, 9)]);
         assert_eq!(wanted.unproven.len(), 2);
         assert_eq!(wanted.count(Interval::M1, &(minute(3)..minute(8))), 3);
         let whole = Wanted::of(Interval::M1, minute(5), minute(6), &rows[2..3]);
@@ -153,11 +163,11 @@ mod tests {
             let ranges = holes.iter().map(|(from, to)| minute(*from)..minute(*to)).collect();
             minutes(&Wanted { ranges, ..Wanted::default() }.requests(Interval::M1, rows, margin))
         };
-        assert_eq!(of(&[(100, 101), (105, 106)], 10, false), [100..106]);
-        assert_eq!(of(&[(100, 101), (150, 151)], 10, false), [100..101, 150..151]);
-        assert_eq!(of(&[(100, 125)], 10, false), [100..110, 110..120, 120..125]);
-        assert_eq!(of(&[(100, 101), (108, 113)], 10, false), [100..110, 110..113]);
-        assert_eq!(of(&[(100, 101)], 40, true), [90..111]);
+        assert_eq!(of(&[(100, 101), (105, 106)], 10, false), [(100, 106)]);
+        assert_eq!(of(&[(100, 101), (150, 151)], 10, false), [(100, 101), (150, 151)]);
+        assert_eq!(of(&[(100, 125)], 10, false), [(100, 110), (110, 120), (120, 125)]);
+        assert_eq!(of(&[(100, 101), (108, 113)], 10, false), [(100, 110), (110, 113)]);
+        assert_eq!(of(&[(100, 101)], 40, true), [(90, 111)]);
     }
 
     proptest! {

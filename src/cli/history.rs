@@ -7,7 +7,7 @@ use engine::{candle::State, interval::Interval};
 use store::StoreUrl;
 
 use super::interval;
-use crate::import::columns::CandleColumns;
+use crate::{backfill::moment::Moment, import::columns::CandleColumns};
 
 /// `kandle import`.
 #[derive(Args)]
@@ -110,4 +110,40 @@ impl Trust {
             Self::Repaired => State::Repaired,
         }
     }
+}
+
+/// `kandle backfill`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    kandle backfill --symbols BTC,ETH --from 2024-01-01 --store redb:history.redb\n  \
+    kandle backfill --symbols kraken:BTC/USD,okx:BTC-USDT --interval 1m --interval 1h --from 2024-01-01T09:30:00Z \\\n      \
+    --to 2024-02-01 --store questdb:http://127.0.0.1:9000\n\n\
+    Only candles that are missing, or stored as `partial`, are asked for; each page is stored before the next one is\n\
+    asked for. So a backfill that was killed goes on where it was when it is started again. Venues go side by side, each\n\
+    at the pace that it allows, and a venue that asks for patience gets it.\n\n\
+    Candles are stored as `repaired`, those without trades as `flat`; what the venue does not tell is null. Where a venue\n\
+    leaves intervals without trades out, they become `flat` only between two candles that it gave. A candle finer than the\n\
+    instrument's scales, or that breaks the laws of candles, is refused by name and never rounded.\n\n\
+    Kraken keeps the newest 720 candles of each interval, Hyperliquid 5000: what is older counts as `too old`. `missing`\n\
+    is what is not in the store afterwards: a venue has no candles of an outage, or of the time before a listing.\n\n\
+    The exit code is 0 if every venue answered and nothing was refused, else 1.")]
+pub struct BackfillArgs {
+    /// Aliases (BTC) or instruments (binance:BTCUSDT), with commas between them.
+    #[arg(long, required = true, value_name = "SYMBOLS", value_delimiter = ',')]
+    pub symbols: Vec<String>,
+    /// How long the candles are; may be given several times.
+    #[arg(long, value_name = "INTERVAL", value_parser = interval, default_value = "1m")]
+    pub interval: Vec<Interval>,
+    /// The first moment: a date, a time such as 2024-01-01T09:30:00Z, or milliseconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub from: Moment,
+    /// The first moment behind it.
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse, default_value = "now")]
+    pub to: Moment,
+    /// Where candles are kept: redb:PATH or questdb:http://HOST:PORT.
+    #[arg(long, value_name = "URL", value_parser = StoreUrl::parse)]
+    pub store: StoreUrl,
+    /// A TOML file with aliases and the venues' addresses; kandle.sample.toml explains it.
+    #[arg(long, value_name = "FILE", env = "KANDLE_CONFIG")]
+    pub config: Option<PathBuf>,
 }
