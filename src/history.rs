@@ -1,9 +1,9 @@
 //! History of a running system: what closes is kept, trades as well, and a start goes on where the last run ended.
 //!
 //! `keeper` (on the shard threads: notes what closes before clients see it) → `before` (what the store tells a new run) →
-//! `tasks` (trades to the store, journal files that are stored to nowhere).
+//! `tasks` (trades to the store, journal files that are stored to nowhere) → `mending` (what is missing, from the venues).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use engine::{
@@ -22,10 +22,11 @@ use self::{
     keeper::{Faults, Lost, ShardKeeper},
     tasks::Tasks,
 };
-use crate::config::StoreConfig;
+use crate::config::{Config, StoreConfig};
 
 mod before;
 mod keeper;
+mod mending;
 mod tasks;
 
 /// How long a start waits for a store that does not take what the last run left.
@@ -134,25 +135,60 @@ impl History {
     /// Begins to store trades; must be called before the first live trade.
     pub fn start(self, node: &Node) -> Running {
         let (stop, stopped) = watch::channel(false);
-        let writer = Arc::clone(&self.writer);
-        let tasks = Tasks::new(self, node.readers());
-        Running { writer, stop, task: tokio::spawn(tasks.run(stopped)) }
+        let History { store, writer, clock, instruments, rotations, faults, lost, losses, .. } = self;
+        let tasks = Tasks::new(Arc::clone(&writer), &instruments, rotations, faults, node.readers());
+        Running {
+            store,
+            writer,
+            clock,
+            lost,
+            losses: Some(losses),
+            stop,
+            tasks: vec![tokio::spawn(tasks.run(stopped))],
+        }
     }
 }
 
 /// A history that takes what the node gives.
 pub struct Running {
+    store: Store,
     writer: Arc<Writer>,
+    clock: Arc<Clock>,
+    lost: mpsc::Sender<Lost>,
+    losses: Option<mpsc::Receiver<Lost>>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Running {
+    /// Fetches from the venues of `config` what their feeds lose for good, and what lies between the last run and this one.
+    pub fn mend(&mut self, config: &Config, directory: &Arc<Directory>, since: &HashMap<Symbol, Timestamp>) {
+        let Some(losses) = self.losses.take() else { return };
+        let now = self.clock.now();
+        for (symbol, since) in since {
+            // What finds no place is still a hole in the store, which a backfill finds.
+            let _ = self.lost.try_send((*symbol, *since..now));
+        }
+        let clock = Arc::clone(&self.clock);
+        let (store, directory) = (self.store.clone(), Arc::clone(directory));
+        let enabled = config.venues.iter().filter(|venue| venue.enabled);
+        let venues = enabled.map(|venue| (venue.venue, venue.rest_url.clone())).collect();
+        let late_window = config.limits.late_window_ms.saturating_mul(1_000_000);
+        let stopped = self.stop.subscribe();
+        self.tasks.push(tokio::spawn(async move {
+            let clock: feeds::supervisor::Clock = Arc::new(move || clock.now());
+            let parts = mending::Parts { store, directory: &directory, venues, clock, late_window };
+            mending::run(parts, losses, stopped).await;
+        }));
+    }
+
     /// Stores what is left, after the node was shut down.
     pub async fn close(self) {
         self.stop.send_replace(true);
-        if self.task.await.is_err() {
-            tracing::error!("the task that stores trades had panicked");
+        for task in self.tasks {
+            if task.await.is_err() {
+                tracing::error!("a task of the history had panicked");
+            }
         }
         if timeout(CLOSE_WITHIN, self.writer.flush()).await.is_err() {
             tracing::warn!(

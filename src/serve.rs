@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use engine::{market::Directory, message::Input};
+use engine::{
+    market::{Directory, Symbol},
+    message::Input,
+};
 use feeds::supervisor::{FeedsConfig, Sink, Supervisor, Timings, VenueConfig};
 use node::ShardSender;
 
@@ -45,8 +48,11 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let directory = Arc::new(config.directory());
     let aliases = config.symbols.iter().map(|symbol| symbol.alias.clone()).collect();
     let venues = config.venues.iter().map(|venue| (venue.venue, venue.enabled)).collect();
-    let system = System::start(&config, &directory, aliases, venues, config.store.as_ref()).await?;
+    let mut system = System::start(&config, &directory, aliases, venues, config.store.as_ref()).await?;
     warn_without_keys(&config);
+    if let Some(history) = &mut system.history {
+        history.mend(&config, &directory, &system.since);
+    }
     let sink = ShardSink(system.node.sender());
     let feeds = feeds_config(&config, &directory, &system);
     let supervisor = Supervisor::start(feeds, &directory, &sink, system.missing, &system.feed_metrics);
@@ -68,11 +74,15 @@ pub(crate) fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> O
 }
 
 fn feeds_config(config: &Config, directory: &Directory, system: &System) -> FeedsConfig {
+    let down_since = |venue| {
+        let is_its = |symbol: Symbol| directory.instrument(symbol).is_some_and(|known| known.venue == venue);
+        system.since.iter().filter(|(symbol, _)| is_its(**symbol)).map(|(_, since)| *since).min()
+    };
     let venue = |venue: &crate::config::VenueConfig| VenueConfig {
         venue: venue.venue,
         ws_url: venue.ws_url.clone(),
         rest_url: venue.rest_url.clone(),
-        down_since: system.since.get(&venue.venue).copied(),
+        down_since: down_since(venue.venue),
         symbols: directory
             .symbols()
             .filter(|(_, instrument)| instrument.venue == venue.venue)

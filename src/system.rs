@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread, time::Durati
 
 use anyhow::Context;
 use engine::{
-    market::{Directory, Timestamp, Venue},
+    market::{Directory, Symbol, Timestamp, Venue},
     message::{Input, Missing},
 };
 use feeds::metrics::FeedMetrics;
@@ -38,8 +38,8 @@ pub struct System {
     pub missing: mpsc::Receiver<Missing>,
     /// What keeps candles and trades, if anything does.
     pub history: Option<Running>,
-    /// Since when the feed of each venue is down, where the store knows.
-    pub since: HashMap<Venue, Timestamp>,
+    /// Since when the feed of each symbol is down, where the store knows.
+    pub since: HashMap<Symbol, Timestamp>,
 }
 
 impl System {
@@ -72,7 +72,7 @@ impl System {
         let (holes, missing) = mpsc::channel(MISSING_MAX);
         let node_config = node_config(config);
         let keepers = history.as_mut().map(|history| history.keepers(node_config.shards)).transpose()?;
-        let since = down_since(&before, directory);
+        let since = down_since(&before);
         let parts = Parts {
             directory: Arc::clone(directory),
             authenticator: Arc::new(Keys::new(&config.keys)),
@@ -108,17 +108,13 @@ pub async fn close(node: Node, history: Option<Running>) {
     }
 }
 
-/// The earliest moment up to which the store tells about a symbol of each venue.
-fn down_since(before: &[Input], directory: &Directory) -> HashMap<Venue, Timestamp> {
-    let mut since = HashMap::new();
-    for input in before {
-        let Input::FeedDown { symbols, since: down } = input else { continue };
-        for instrument in symbols.iter().filter_map(|symbol| directory.instrument(*symbol)) {
-            let earliest = since.entry(instrument.venue).or_insert(*down);
-            *earliest = (*earliest).min(*down);
-        }
-    }
-    since
+/// Up to which moment the store tells about each symbol.
+fn down_since(before: &[Input]) -> HashMap<Symbol, Timestamp> {
+    let down = before.iter().filter_map(|input| match input {
+        Input::FeedDown { symbols, since } => Some(symbols.iter().map(move |symbol| (*symbol, *since))),
+        _ => None,
+    });
+    down.flatten().collect()
 }
 
 fn node_config(config: &Config) -> NodeConfig {

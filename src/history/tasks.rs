@@ -1,18 +1,22 @@
 //! Off the hot path: trades go from the rings to the store, and journal files go once all that stands in them is stored.
 
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use engine::{
     market::Symbol,
     ring::{RingReader, Unread},
 };
-use store::{Batch, StoredTrade};
+use store::{Batch, Rotation, StoredTrade, Writer};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{History, Kept};
+use super::{Kept, keeper::Faults};
 
 /// How often rings are read: a ring of 4,096 trades must not be overtaken within this time.
 const READ_EVERY: Duration = Duration::from_millis(100);
@@ -30,7 +34,9 @@ struct Ring {
 
 /// See the module.
 pub(super) struct Tasks {
-    history: History,
+    writer: Arc<Writer>,
+    rotations: Vec<Rotation>,
+    faults: Arc<Faults>,
     rings: Vec<Ring>,
     /// Trades that were overwritten before they were read.
     overtaken: u64,
@@ -42,14 +48,20 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Reads the rings from their present heads on.
-    pub(super) fn new(history: History, readers: &HashMap<Symbol, RingReader>) -> Self {
+    pub(super) fn new(
+        writer: Arc<Writer>,
+        instruments: &[Kept],
+        rotations: Vec<Rotation>,
+        faults: Arc<Faults>,
+        readers: &HashMap<Symbol, RingReader>,
+    ) -> Self {
         let ring = |kept: &Kept| {
             let reader = readers.get(&kept.symbol)?.clone();
             Some(Ring { kept: kept.clone(), next: reader.head(), reader })
         };
-        let rings = history.instruments.iter().filter_map(ring).collect();
-        let refused = vec![0; history.rotations.len()];
-        Self { history, rings, overtaken: 0, told: (0, 0), refused }
+        let rings = instruments.iter().filter_map(ring).collect();
+        let refused = vec![0; rotations.len()];
+        Self { writer, rotations, faults, rings, overtaken: 0, told: (0, 0), refused }
     }
 
     /// Works until `stop` turns true; then reads the rings a last time.
@@ -62,7 +74,7 @@ impl Tasks {
                 _ = stop.wait_for(|stop| *stop) => true,
                 _ = tick.tick() => false,
             };
-            self.store_trades().await;
+            self.store_trades();
             if is_over {
                 return;
             }
@@ -74,7 +86,7 @@ impl Tasks {
         }
     }
 
-    async fn store_trades(&mut self) {
+    fn store_trades(&mut self) {
         let mut batch = Batch::new();
         for ring in &mut self.rings {
             let head = ring.reader.head();
@@ -89,18 +101,18 @@ impl Tasks {
                 }
                 ring.next += 1;
                 if batch.rows() >= BATCH_TRADES {
-                    self.history.hand_over(std::mem::take(&mut batch)).await;
+                    hand_over(&self.writer, std::mem::take(&mut batch));
                 }
             }
         }
-        self.history.hand_over(batch).await;
+        hand_over(&self.writer, batch);
     }
 
     /// Replaces journal files that have grown large, and deletes those whose candles are all stored.
     async fn rotate(&mut self) {
-        let History { rotations, writer, faults, .. } = &mut self.history;
-        let refused = faults.not_stored.load(Ordering::Relaxed);
-        for (rotation, known) in rotations.iter_mut().zip(&mut self.refused) {
+        let writer = &self.writer;
+        let refused = self.faults.not_stored.load(Ordering::Relaxed);
+        for (rotation, known) in self.rotations.iter_mut().zip(&mut self.refused) {
             if rotation.has_left() {
                 let stored = async {
                     // What was refused while everything was full stands in the files alone.
@@ -134,22 +146,20 @@ impl Tasks {
         if overtaken > 0 {
             tracing::warn!(overtaken, "trades came faster than they are stored; candles hold them all");
         }
-        let faults = &self.history.faults;
+        let faults = &self.faults;
         let now = (faults.not_noted.load(Ordering::Relaxed), faults.not_stored.load(Ordering::Relaxed));
         if now != self.told {
             let (not_in_journal, not_stored) = (now.0 - self.told.0, now.1 - self.told.1);
-            let reason = self.history.writer.status().last_error;
+            let reason = self.writer.status().last_error;
             tracing::error!(not_in_journal, not_stored, reason, "candles are not kept; is the disk full?");
             self.told = now;
         }
     }
 }
 
-impl History {
-    async fn hand_over(&self, batch: Batch) {
-        if !batch.is_empty() && self.writer.try_send(batch).is_err() {
-            // Counted by the writer; trades are kept for convenience, candles for good.
-            tracing::debug!("trades not stored: the queue is full");
-        }
+fn hand_over(writer: &Writer, batch: Batch) {
+    if !batch.is_empty() && writer.try_send(batch).is_err() {
+        // Counted by the writer; trades are kept for convenience, candles for good.
+        tracing::debug!("trades not stored: the queue is full");
     }
 }
