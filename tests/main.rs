@@ -11,8 +11,11 @@ mod golden;
 mod hostile;
 mod import;
 mod loadtest;
+mod outage;
 mod played;
 mod process;
+#[path = "servers/questdb.rs"]
+mod questdb;
 mod replay;
 mod shard;
 mod support;

@@ -10,6 +10,8 @@ mod crash;
 mod full_disk;
 mod laws;
 mod outage;
+#[path = "../../../../tests/servers/questdb.rs"]
+mod questdb;
 mod stage;
 mod suite;
 mod writer;

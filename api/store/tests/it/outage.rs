@@ -1,10 +1,6 @@
 //! A real QuestDB that is stopped under load and started again.
 
 use std::{
-    fs,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,54 +13,12 @@ use tokio::time::timeout;
 
 use crate::{
     crash::{config, numbered, whole_batches},
+    questdb::Server,
     stage::questdb_address,
 };
 
 /// Rows of a numbered batch.
 const ROWS: u32 = 11;
-
-/// A server of this test's own, ended with it.
-struct Server {
-    folder: PathBuf,
-    http: u16,
-    pg: u16,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { folder: folder.to_owned(), http: free(), pg: free() };
-        server.run();
-        server
-    }
-
-    fn run(&self) {
-        self.script(&["start", &self.folder.display().to_string(), &self.http.to_string(), &self.pg.to_string()]);
-    }
-
-    /// Ends it without a chance to put anything in order.
-    fn kill(&self) {
-        let pid = fs::read_to_string(self.folder.join("questdb.pid")).unwrap();
-        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-        self.stop();
-    }
-
-    fn stop(&self) {
-        self.script(&["stop", &self.folder.display().to_string()]);
-    }
-
-    fn script(&self, arguments: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/questdb.sh");
-        let output = Command::new("bash").arg(script).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_and_comes_back_under_load_has_every_row() {
