@@ -3,6 +3,7 @@
 use engine::{
     candle::{Candle, State},
     frame::Form,
+    interval::Interval,
     json::write_candle,
     market::{IdRule, Instrument, Price, Venue},
 };
@@ -215,4 +216,19 @@ async fn a_page_that_costs_too_much_ends_early_with_a_cursor() {
     let rows = stage.all_candles(&path).await;
     assert_eq!(numbers(&rows, "1m"), (0..1800).collect::<Vec<_>>());
     assert!(rows.iter().all(|row| row["state"] == "complete" && row["trades"] == 600));
+}
+
+#[tokio::test]
+async fn every_interval_answers_at_both_ends_of_time() {
+    let stage = Stage::embedded().await;
+    stage.write(batch([candle("1m", 0)])).await;
+    for interval in Interval::ALL {
+        for query in ["start=0&end=0", "start=0&end=7258118400000", "end=1", "start=7258118400000", "end=7258118400000"]
+        {
+            for fill in ["none", "flat"] {
+                let path = format!("/v1/market/ohlcv/BTC?interval={}&{query}&fill={fill}&limit=9", interval.name());
+                assert!(stage.json(&path).await["candles"].as_array().unwrap().len() <= 9, "{path}");
+            }
+        }
+    }
 }
