@@ -54,7 +54,7 @@ mod tests {
     fn slips_and_beginnings_find_their_names_and_strangers_none() {
         let known = ["BTC", "ETH", "BTCDOM", "binance:BTCUSDT", "coinbase:BTC-USD"].map(str::to_owned);
         assert_eq!(nearest("BCT", &known), ["BTC"]);
-        assert_eq!(nearest("btc", &known), ["BTC", "BTCDOM", "binance:BTCUSDT", "coinbase:BTC-USD"]);
+        assert_eq!(nearest("btc", &known), ["BTC", "BTCDOM", "binance:BTCUSDT", "coinbase:BTC-USD", "ETH"]);
         assert_eq!(nearest("binance:BTCUSD", &known)[0], "binance:BTCUSDT");
         assert_eq!(nearest("BTCUSD", &known)[0], "binance:BTCUSDT");
         assert!(nearest("ZZZZZZ", &known).is_empty());

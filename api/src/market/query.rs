@@ -235,7 +235,24 @@ fn time(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn prop_no_text_panics_and_what_is_read_is_within_bounds(
+            text in "(start|end|limit|interval|cursor|fill|&|=|%|-|\\+|[0-9TZ:.]|[a-z]|\\PC){0,60}",
+        ) {
+            let headers = HeaderMap::new();
+            if let Ok(query) = Candles::parse(&text, &headers) {
+                let times = [query.start, query.end].into_iter().flatten();
+                prop_assert!(times.into_iter().all(|at| at.0 >= 0 && at <= TIME_MAX));
+                prop_assert!((1..=LIMIT_MAX).contains(&query.shape.limit));
+            }
+            let _ = (Trades::parse(&text, &headers).is_ok(), tickers(&text).is_ok());
+        }
+    }
 
     fn field_of(text: &str) -> String {
         match Candles::parse(text, &HeaderMap::new()) {

@@ -3,6 +3,7 @@
 use engine::{
     candle::{Candle, State},
     frame::Form,
+    interval::Interval,
     json::write_candle,
     market::{IdRule, Instrument, Price, Venue},
 };
@@ -203,6 +204,7 @@ async fn a_year_of_seconds_is_paged_and_each_page_is_bounded_in_work() {
 async fn a_page_that_costs_too_much_ends_early_with_a_cursor() {
     let stage = Stage::embedded().await;
     let count = 30 * 3600;
+    stage.view.now.store(START + count * 1000, std::sync::atomic::Ordering::Relaxed);
     for first in (0..count).step_by(10_000) {
         stage.write(batch((first..(first + 10_000).min(count)).map(|number| candle("1s", number)))).await;
     }
@@ -214,4 +216,19 @@ async fn a_page_that_costs_too_much_ends_early_with_a_cursor() {
     let rows = stage.all_candles(&path).await;
     assert_eq!(numbers(&rows, "1m"), (0..1800).collect::<Vec<_>>());
     assert!(rows.iter().all(|row| row["state"] == "complete" && row["trades"] == 600));
+}
+
+#[tokio::test]
+async fn every_interval_answers_at_both_ends_of_time() {
+    let stage = Stage::embedded().await;
+    stage.write(batch([candle("1m", 0)])).await;
+    for interval in Interval::ALL {
+        for query in ["start=0&end=0", "start=0&end=7258118400000", "end=1", "start=7258118400000", "end=7258118400000"]
+        {
+            for fill in ["none", "flat"] {
+                let path = format!("/v1/market/ohlcv/BTC?interval={}&{query}&fill={fill}&limit=9", interval.name());
+                assert!(stage.json(&path).await["candles"].as_array().unwrap().len() <= 9, "{path}");
+            }
+        }
+    }
 }

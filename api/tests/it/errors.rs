@@ -70,11 +70,11 @@ async fn an_instrument_that_is_only_stored_is_found_by_its_source() {
     let stage = Stage::embedded().await;
     let mut batch = store::Batch::new();
     let source = store::Source::parse("kraken:BTC/USD").unwrap();
-    let stored = store::StoredCandle { scales: crate::stage::scales(1, 8), candle: candle("4h", 0) };
+    let stored = store::StoredCandle { scales: crate::stage::scales(1, 8), candle: candle("2h", 0) };
     batch.candle(&source, stored).unwrap();
     stage.write(batch).await;
     for name in ["kraken:BTC/USD", "kraken:BTC%2FUSD"] {
-        let page = stage.json(&format!("/v1/market/ohlcv/{name}?interval=4h")).await;
+        let page = stage.json(&format!("/v1/market/ohlcv/{name}?interval=2h")).await;
         assert_eq!((&page["symbol"], &page["source"]), (&json!("kraken:BTC/USD"), &json!("kraken:BTC/USD")));
         assert_eq!(page["candles"].as_array().unwrap().len(), 1);
     }

@@ -3,7 +3,7 @@
 //! Each test of `candles` and `trades` runs on the embedded store, and on QuestDB where `KANDLE_QUESTDB` names its HTTP
 //! address; with `KANDLE_REQUIRE_QUESTDB=1` its absence is a failure. `venues` compares with recorded candles of venues.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod caching;
 mod candles;

@@ -21,8 +21,6 @@ use serde_json::Value;
 use store::{Batch, Keep, Scales, Source, Store, StoreUrl, StoredCandle, StoredTrade, WriterStatus};
 use tempfile::TempDir;
 
-pub(crate) const SECOND: i64 = 1_000_000_000;
-pub(crate) const MINUTE: i64 = 60 * SECOND;
 /// 2023-11-14T22:00:00Z, in milliseconds.
 pub(crate) const START: i64 = 1_699_999_200_000;
 
@@ -85,10 +83,10 @@ impl View for Fake {
     fn tickers(&self) -> Answer<'_, Vec<TickerRow>> {
         let ticker = Ticker {
             ts_event: Timestamp(START * 1_000_000),
-            last: Price(102_00),
-            open: Price(100_00),
-            high: Price(103_00),
-            low: Price(99_50),
+            last: Price(10_200),
+            open: Price(10_000),
+            high: Price(10_300),
+            low: Price(9950),
             volume: 150_000,
             quote_volume: 1_500_000_000,
             since: Timestamp((START - 60_000) * 1_000_000),
@@ -253,7 +251,7 @@ pub(crate) fn trade(id: u64, after_ms: i64) -> Trade {
         ts_recv: ts_event,
         price: Price(6_800_000 + id as i64),
         quantity: Quantity(12_345),
-        side: if id % 2 == 0 { Side::Buy } else { Side::Sell },
+        side: if id.is_multiple_of(2) { Side::Buy } else { Side::Sell },
         origin: Origin::Live,
     }
 }

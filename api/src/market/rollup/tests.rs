@@ -120,8 +120,7 @@ proptest! {
     #[test]
     fn prop_both_ways_make_the_same_candles(pieces in seconds()) {
         let forward = rolled(Interval::M1, Way::Forward, 1000, &pieces);
-        let mut reversed = pieces.clone();
-        reversed.reverse();
+        let reversed: Vec<_> = pieces.iter().rev().copied().collect();
         let mut backward = rolled(Interval::M1, Way::Backward, 1000, &reversed);
         backward.reverse();
         // Without any trade the price is that of a part, and which one is open where a part is missing.
