@@ -17,6 +17,7 @@ mod process;
 #[path = "servers/questdb.rs"]
 mod questdb;
 mod replay;
+mod restart;
 mod shard;
 mod support;
 mod tidy;

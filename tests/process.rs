@@ -11,6 +11,8 @@ use serde_json::Value;
 /// A running `kandle`.
 pub(crate) struct Kandle {
     child: Child,
+    /// The configuration that it was started with.
+    file: Option<std::path::PathBuf>,
     pub(crate) url: String,
     pub(crate) ws_url: String,
     pub(crate) key: String,
@@ -24,7 +26,7 @@ impl Kandle {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let first: Value = serde_json::from_str(&line).unwrap();
         let text = |name: &str| first[name].as_str().unwrap().to_owned();
-        Self { child, url: text("url"), ws_url: text("ws_url"), key: text("api_key") }
+        Self { child, file: None, url: text("url"), ws_url: text("ws_url"), key: text("api_key") }
     }
 
     /// `kandle serve` with a configuration, on a free port that was just seen to be free.
@@ -55,13 +57,27 @@ impl Kandle {
         std::fs::write(&file, format!("listen = \"{address}\"\n{config}\n{store}")).unwrap();
         let child = program(file.to_str().unwrap()).spawn().unwrap();
         let (url, ws_url) = (format!("http://{address}"), format!("ws://{address}/v1/ws"));
-        let kandle = Self { child, url, ws_url, key: "kai-test-key".into() };
+        let kandle = Self { child, file: Some(file), url, ws_url, key: "kai-test-key".into() };
+        kandle.await_answer();
+        kandle
+    }
+
+    /// Waits until it answers.
+    pub(crate) fn await_answer(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while kandle.get("/v1/ping").is_none() {
+        while self.get("/v1/ping").is_none() {
             assert!(Instant::now() < deadline, "kandle serve does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
-        kandle
+    }
+
+    /// Kills the process, which has no chance to put anything in order, and starts it again with the same configuration.
+    pub(crate) fn kill_and_start(&mut self) {
+        // SIGKILL.
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let file = self.file.as_ref().unwrap();
+        self.child = command(&["serve", "--config", file.to_str().unwrap()]).spawn().unwrap();
     }
 
     /// The body of a GET, or `None` if nobody answers.
