@@ -230,6 +230,40 @@ fn a_cut_feed_is_told_and_its_end_too() {
 }
 
 #[test]
+fn a_joined_trade_fills_its_part_of_a_hole_once_the_fills_outside_are_taken_away() {
+    let joined = |first_id: u64, id: u64, quantity: i64| {
+        let whole = trade(id, T0 + 500, 10_000, quantity, Origin::Repair);
+        Trade { first_id, trades: (id - first_id + 1) as u32, ..whole }
+    };
+    // Fills 3 to 8 are one order of 60; 3, 4 and 8 came, with 5, 6 and 20.
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    for (id, quantity) in [(1, 1), (2, 1), (3, 5), (4, 6), (8, 20), (9, 1)] {
+        rig.trade(id, T0 + 500, 10_000, quantity);
+    }
+    rig.turn(T0 + 600);
+    rig.shard.on_input(Input::Trade(joined(3, 8, 60)));
+    let ops = rig.turn(T0 + 700);
+    let candle = ops.iter().find(|op| op["op"] == "event").unwrap();
+    assert_eq!((&candle["data"]["volume"], &candle["data"]["trades"]), (&0.063.into(), &9.into()), "{candle}");
+    assert!(ops.iter().any(|op| op["op"] == "gap" && op["state"] == "repaired"), "{ops:?}");
+
+    // The same where a fill outside has another price, or is not known: nothing is guessed, and the hole stays.
+    for missing in [(4, 6, 10_001), (4, 0, 0)] {
+        let mut rig = Rig::btc();
+        rig.subscribe("market.BTC.1m", None);
+        let fills = [(1, 1, 10_000), (2, 1, 10_000), (3, 5, 10_000), missing, (8, 20, 10_000), (9, 1, 10_000)];
+        for (id, quantity, price) in fills.into_iter().filter(|fill| fill.1 > 0) {
+            rig.trade(id, T0 + 500, price, quantity);
+        }
+        rig.turn(T0 + 600);
+        rig.shard.on_input(Input::Trade(joined(3, 8, 60)));
+        let ops = rig.turn(T0 + 700);
+        assert!(ops.iter().all(|op| op["state"] != "repaired"), "{ops:?}");
+    }
+}
+
+#[test]
 fn a_candle_without_trades_is_partial_while_the_feed_is_cut_and_flat_once_the_ids_say_so() {
     let mut rig = Rig::btc();
     rig.subscribe("market.BTC.1m", None);

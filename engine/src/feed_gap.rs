@@ -103,7 +103,7 @@ impl FeedGap {
     /// The range, or, for a venue without ids, the cut, cannot be filled.
     pub(crate) fn give_up(&mut self, first_id: u64, last_id: u64) {
         let within = |(first, last): (u64, u64)| first_id <= first && last <= last_id;
-        if self.ids.map_or(first_id == 0, within) {
+        if self.state == GapState::Open && self.ids.map_or(first_id == 0, within) {
             self.state = GapState::Lost;
         }
     }

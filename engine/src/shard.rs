@@ -242,6 +242,8 @@ impl Shard {
     fn on_gap_lost(&mut self, symbol: Symbol, first_id: u64, last_id: u64) {
         let Some(book) = self.books.get_mut(symbol.0 as usize).and_then(Option::as_mut) else { return };
         for gap in &mut book.gaps {
+            // What came at the last moment may have filled it.
+            gap.check(&book.continuity);
             gap.give_up(first_id, last_id);
         }
         touch(book, &mut self.touched);

@@ -48,7 +48,8 @@ impl Filling {
 
     /// Takes a page in, sorted by id, and appends the trades that belong into the hole.
     ///
-    /// A join of fills that reaches over the border of the hole is left out: its part outside was counted already.
+    /// A join of fills that reaches over the border of the hole is among them: the shard takes it apart if it still has the fills
+    /// outside. Whether it could is not known here, so the hole counts as torn.
     pub(super) fn on_page(&mut self, page: &[Trade], out: &mut Vec<Trade>) -> Step {
         let before = (self.next_id, self.from);
         let mut newest = self.from;
@@ -58,9 +59,7 @@ impl Filling {
                 continue;
             }
             self.is_torn |= trade.first_id != self.next_id || trade.id > self.hole.last_id;
-            if trade.first_id >= self.next_id && trade.id <= self.hole.last_id {
-                out.push(*trade);
-            }
+            out.push(*trade);
             self.next_id = trade.id.saturating_add(1);
         }
         if self.next_id > self.hole.last_id {
@@ -129,10 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn a_join_over_the_border_is_not_counted_twice() {
+    fn joins_over_both_borders_are_left_to_the_shard_to_take_apart() {
         let (mut filling, mut out) = (filling(10, 11), Vec::new());
-        assert_eq!(filling.on_page(&[trade(8, 10, 1_000), trade(11, 12, 1_100)], &mut out), Step::Done);
-        assert!(out.is_empty() && !filling.is_complete());
+        let page = [trade(6, 7, 900), trade(8, 10, 1_000), trade(11, 12, 1_100), trade(13, 13, 1_200)];
+        assert_eq!(filling.on_page(&page, &mut out), Step::Done);
+        assert!(out == page[1..3] && !filling.is_complete());
     }
 
     #[test]
