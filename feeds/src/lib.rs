@@ -1,9 +1,10 @@
 //! Venues: recorded and live trades as integers, with what proves them complete.
 //!
 //! `venue` (the one interface; `venue/scan` reads JSON text, then one file a venue) → `supervisor` (connections,
-//! repair), `sim` (load). Read `venue` first. `symbols` is the default configuration.
+//! repair, and with `record` on disk what they were sent), `sim` (load). Read `venue` first. `symbols` is the default configuration.
 
 pub mod metrics;
+pub mod record;
 pub mod sim;
 pub mod supervisor;
 pub mod symbols;

@@ -14,7 +14,10 @@ use super::{
     mender::{ATTEMPTS_MAX, Mender},
     rest::RestError,
 };
-use crate::venue::{Known, VenueCandle};
+use crate::{
+    record::Line,
+    venue::{Known, VenueCandle},
+};
 
 const MINUTE: i64 = 60_000_000_000;
 /// The smallest page of candles that a venue gives.
@@ -39,6 +42,7 @@ impl<S: Sink> Mender<S> {
             let is_mended = self.mend(symbol, from, to, attempts).await;
             if !is_mended {
                 attempts = 1;
+                self.context.record_gone(symbol, 0, 0);
                 self.sink.send(Input::GapLost { symbol, first_id: 0, last_id: 0 }).await;
             }
             let metrics = &self.context.metrics;
@@ -129,11 +133,13 @@ impl<S: Sink> Mender<S> {
         let request = feed.candles_request(&self.context.config.rest_url, name, Interval::M1, from, to);
         let request = request.ok_or_else(|| RestError::Transport("the venue has no minutes".to_owned()))?;
         let mut body = self.rest.fetch(&request).await?;
+        self.context.record(&Line::Minutes { name, from, to, page: &body });
         Ok(feed.parse_candles(&mut body, known)?)
     }
 }
 
-fn minute(candle: &VenueCandle) -> VenueMinute {
+/// The venue's candle as a shard takes it.
+pub(crate) fn minute(candle: &VenueCandle) -> VenueMinute {
     VenueMinute {
         open_time: candle.open_time,
         open: candle.open,
