@@ -11,6 +11,7 @@ mod hostile;
 mod loadtest;
 mod played;
 mod process;
+mod record;
 mod replay;
 mod shard;
 mod support;
