@@ -54,7 +54,8 @@ pub enum Command {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  kandle serve\n  kandle serve --config kandle.toml\n  \
                         KANDLE_LIMITS__OUTBOX_BYTES=4194304 kandle serve --listen 127.0.0.1:9000\n  \
-                        kandle serve --config kandle.toml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem\n\n\
+                        kandle serve --config kandle.toml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem\n  \
+                        kandle serve --config kandle.toml --record recorded/ --record-bytes-max 10000000000\n\n\
                         Without a file the defaults hold: six venues, over 100 symbols, loopback, and no key that may\n\
                         connect; add one under [[keys]]. Settings, in rising order of weight: defaults, file,\n\
                         KANDLE_… variables, options. SIGTERM or Ctrl-C closes clients with 1012 and ends within 10 s.")]
@@ -71,6 +72,12 @@ pub struct ServeArgs {
     /// The private key of the certificate (PEM, without a password).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Record everything that venues send into this folder, one file a venue and hour; `kandle replay DIR` reads it.
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// The most bytes of all recorded files; the oldest go first [default: 50 GB].
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=1_000_000_000_000_000))]
+    pub record_bytes_max: Option<u64>,
 }
 
 /// `kandle demo`.
@@ -86,18 +93,20 @@ pub struct DemoArgs {
 }
 
 /// `kandle replay`.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(after_help = "Examples:\n  \
     kandle replay capture.jsonl.gz --venue binance --interval 1m --interval 5m --out candles.jsonl\n  \
     kandle replay trades.csv.zst --format csv --symbol XBTUSD --columns time=timestamp,price=price,quantity=size \\\n      \
     --time-unit ms --out -\n  \
     kandle replay quotes.csv --format csv --symbol EURUSD --columns time=1,price=2 --time-unit ms --out - --fill none\n  \
-    kandle replay capture.jsonl.gz --venue binance --speed 10       (served as a live stream)\n\n\
-    Inputs are plain, .gz or .zst. Raw frames are `<ns> <json>` a line, `URL <-> epoch` captures, or bare JSON lines.\n\
+    kandle replay capture.jsonl.gz --venue binance --speed 10       (served as a live stream)\n  \
+    kandle replay recorded/ --interval 1s --out -                   (what `serve --record recorded/` wrote)\n\n\
+    A recording of `serve` names its venue and gives the candles that were streamed, with their last revision; where its\n\
+    folder holds several venues, --venue chooses. Inputs are plain, .gz or .zst. Raw frames are `<ns> <json>` a line, `URL <-> epoch` captures, or bare JSON lines.\n\
     CSV columns are names of the header row or numbers from 1; a negative quantity means that the taker sold. What was\n\
     read and refused, and why, is printed to standard error.")]
 pub struct ReplayArgs {
-    /// Recorded input, in the order of time.
+    /// Recorded input, in the order of time, or the folder of a recording.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// How long candles are, such as 1m; may be given several times.
@@ -109,9 +118,8 @@ pub struct ReplayArgs {
     /// What the input is.
     #[arg(long, value_enum, default_value_t = Format::Frames)]
     pub format: Format,
-    /// Whose raw frames they are: binance, coinbase, kraken, bybit, okx or hyperliquid.
-    #[arg(long, value_name = "NAME", value_parser = venue,
-        required_unless_present("columns"))]
+    /// Whose raw frames they are: binance, coinbase, kraken, bybit, okx or hyperliquid. A recording of `serve` tells it.
+    #[arg(long, value_name = "NAME", value_parser = venue)]
     pub venue: Option<Venue>,
     /// The name of the symbol in a CSV file.
     #[arg(long, value_name = "NAME", required_if_eq("format", "csv"))]
@@ -234,6 +242,8 @@ mod tests {
         for line in [
             "kandle serve --config kandle.toml --listen 127.0.0.1:0",
             "kandle serve --tls-cert cert.pem --tls-key key.pem",
+            "kandle serve --record recorded/ --record-bytes-max 10000000000",
+            "kandle replay recorded/ --interval 1s --out -",
             "kandle demo --json",
             "kandle replay a.gz b.gz --venue binance --interval 1m --interval 5m --out -",
             "kandle replay a.csv --format csv --symbol X --columns time=1,price=2 --time-unit ms --out - --fill none",
@@ -252,8 +262,8 @@ mod tests {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
-            "kandle replay a.gz --out -",
             "kandle replay a.csv --format csv --out -",
+            "kandle serve --record recorded/ --record-bytes-max 1000",
             "kandle replay a.gz --venue mars --out -",
             "kandle replay a.gz --venue okx --interval 7m --out -",
             "kandle replay a.gz --venue okx --speed 0",

@@ -53,6 +53,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Certificate and key, if clients connect by TLS.
     pub tls: Option<TlsFiles>,
+    /// Where everything that venues send is recorded, if it is.
+    pub record: Option<RecordFolder>,
     /// The six venues, in the order of [`Venue::LIVE`].
     pub venues: Vec<VenueConfig>,
     /// What is served, by alias.
@@ -125,6 +127,18 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+/// The most bytes of a recording where none are given.
+pub const RECORD_BYTES_MAX: u64 = 50_000_000_000;
+
+/// A folder of recorded frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFolder {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// The most bytes of all its files; the oldest go first.
+    pub bytes_max: u64,
 }
 
 /// One venue.
@@ -254,6 +268,10 @@ impl Config {
             },
             store: store(&file),
             tls: file.tls.cert.clone().zip(file.tls.key.clone()).map(|(cert, key)| TlsFiles { cert, key }),
+            record: file.record.dir.clone().map(|dir| RecordFolder {
+                dir,
+                bytes_max: file.record.bytes_max.map_or(RECORD_BYTES_MAX, |bytes| bytes.0.unsigned_abs()),
+            }),
             deflate: file.stream.deflate.unwrap_or(true),
             venues: venues(&file),
             symbols: symbols(&file),

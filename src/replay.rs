@@ -1,7 +1,7 @@
 //! `kandle replay`: recorded trades to candles, offline at full speed (here) or as a live stream (`live`).
 //!
-//! `input` (files, lines) → `csv` or `frames` (lines to trades) → `book` (trades to candles) → `merge` (one order of
-//! time) → a file. `tally` counts what was read and refused.
+//! `folder` (which files) → `input` (lines) → `csv` or `frames` (lines to trades) → `book` (trades to candles) → `merge` (one order of
+//! time) → a file. What `serve --record` wrote goes through a shard instead (`recording`). `tally` counts what was read and refused.
 
 use std::{
     fs::File,
@@ -13,9 +13,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use engine::{
+    candle::Candle,
     frame::Form,
     json,
-    market::{Directory, Symbol, Trade},
+    market::{Directory, Instrument, Symbol, Trade},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -31,10 +32,12 @@ use crate::cli::{Fill, Format, ReplayArgs};
 pub mod book;
 pub mod columns;
 pub mod csv;
+mod folder;
 pub mod frames;
 pub mod input;
 pub mod live;
 pub mod merge;
+mod recording;
 pub mod tally;
 #[cfg(test)]
 mod tests;
@@ -53,6 +56,7 @@ const LINES_PER_TURN: u64 = 4096;
 /// # Errors
 /// If a file cannot be read or written, or no trade was found.
 pub fn run(args: &ReplayArgs, out: &Path) -> anyhow::Result<()> {
+    let args = &ReplayArgs { files: folder::expand(&args.files, args.venue)?, ..args.clone() };
     if args.files.iter().any(|file| file == out) {
         bail!("{} is an input as well; name another file after --out", out.display());
     }
@@ -106,7 +110,8 @@ impl Reader {
         match args.format {
             Format::Csv => Ok(Self::Csv(Box::new(CsvReader::new(args)?))),
             Format::Frames => {
-                let venue = args.venue.context("raw frames need --venue")?;
+                let venue = args.venue.map_or_else(|| folder::venue(&args.files), |venue| Ok(Some(venue)))?;
+                let venue = venue.context("raw frames need --venue: whose are they?")?;
                 Ok(Self::Frames(Box::new(FrameReader::discover(venue, &args.files)?)))
             }
         }
@@ -160,6 +165,9 @@ impl Reader {
 }
 
 fn fold(args: &ReplayArgs, writer: &mut dyn Write, progress: &ProgressBar) -> anyhow::Result<Tally> {
+    if args.format == Format::Frames && folder::venue(&args.files)?.is_some() {
+        return recording::fold(args, writer, progress);
+    }
     let mut reader = Reader::open(args)?;
     let mut book = Book::new(&args.interval, args.late_window_ms);
     let (directory, labels) = reader.directory();
@@ -189,16 +197,28 @@ fn write_candles(
     text.clear();
     let mut result = Ok(());
     book.pump(|candle, instrument, label| {
-        if fill == Fill::None && candle.is_flat() {
-            return;
-        }
-        tally.candles += 1;
-        json::write_candle(text, candle, instrument, label, Form::Number);
-        text.push(b'\n');
+        write_line(candle, instrument, label, fill, text, tally);
         if text.len() > 1 << 16 && result.is_ok() {
             result = writer.write_all(text);
             text.clear();
         }
     });
     result.and_then(|()| writer.write_all(text)).context("cannot write candles")
+}
+
+/// Appends a candle as one line, unless it is flat and those are left out.
+fn write_line(
+    candle: &Candle,
+    instrument: &Instrument,
+    label: &str,
+    fill: Fill,
+    text: &mut Vec<u8>,
+    tally: &mut Tally,
+) {
+    if fill == Fill::None && candle.is_flat() {
+        return;
+    }
+    tally.candles += 1;
+    json::write_candle(text, candle, instrument, label, Form::Number);
+    text.push(b'\n');
 }

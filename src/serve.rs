@@ -7,13 +7,16 @@ use engine::{
     market::{Directory, Symbol},
     message::Input,
 };
-use feeds::supervisor::{FeedsConfig, Sink, Supervisor, Timings, VenueConfig};
+use feeds::{
+    record::{RecordConfig, Recorder, Recording},
+    supervisor::{FeedsConfig, Sink, Supervisor, Timings, VenueConfig},
+};
 use node::ShardSender;
 
 use crate::{
     chance,
     cli::ServeArgs,
-    config::{Config, TlsFiles},
+    config::{Config, RECORD_BYTES_MAX, RecordFolder, TlsFiles},
     system::{self, System},
 };
 
@@ -45,6 +48,13 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
         config.tls = Some(TlsFiles { cert: cert.clone(), key: key.clone() });
     }
+    if let Some(dir) = &args.record {
+        let bytes_max = config.record.map_or(RECORD_BYTES_MAX, |record| record.bytes_max);
+        config.record = Some(RecordFolder { dir: dir.clone(), bytes_max });
+    }
+    if let (Some(record), Some(bytes_max)) = (&mut config.record, args.record_bytes_max) {
+        record.bytes_max = bytes_max;
+    }
     let directory = Arc::new(config.directory());
     let aliases = config.symbols.iter().map(|symbol| symbol.alias.clone()).collect();
     let venues = config.venues.iter().map(|venue| (venue.venue, venue.enabled)).collect();
@@ -54,7 +64,8 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         history.mend(&config, &directory, &system.since);
     }
     let sink = ShardSink(system.node.sender());
-    let feeds = feeds_config(&config, &directory, &system);
+    let (recorder, recording) = record(&config, &directory, &system)?.unzip();
+    let feeds = feeds_config(&config, &directory, &system, recorder);
     let supervisor = Supervisor::start(feeds, &directory, &sink, system.missing, &system.feed_metrics);
     system.view.attach_feeds(supervisor.status_handle());
     let address = system.node.local_addr();
@@ -64,7 +75,12 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if tokio::time::timeout(FEEDS_WITHIN, supervisor.shutdown()).await.is_err() {
         tracing::warn!("some connections to venues did not close in time");
     }
+    // It writes its last lines while clients take theirs.
+    let recording = recording.map(|recording| tokio::task::spawn_blocking(|| recording.finish()));
     system::close(system.node, system.history).await;
+    if let Some(recording) = recording {
+        recording.await.context("the recorder failed")?;
+    }
     signalled.context("cannot wait for a signal")
 }
 
@@ -73,7 +89,17 @@ pub(crate) fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> O
     Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
 }
 
-fn feeds_config(config: &Config, directory: &Directory, system: &System) -> FeedsConfig {
+/// Starts the recording, if one is wanted.
+fn record(config: &Config, directory: &Directory, system: &System) -> anyhow::Result<Option<(Recorder, Recording)>> {
+    let Some(RecordFolder { dir, bytes_max }) = config.record.clone() else { return Ok(None) };
+    let (late_window_ms, close_delay_ms) = (config.limits.late_window_ms, config.limits.close_delay_ms);
+    let clock = Arc::clone(&system.clock);
+    let unusable = format!("cannot record into {}", dir.display());
+    let record = RecordConfig { dir, bytes_max, late_window_ms, close_delay_ms };
+    Recorder::start(record, directory, Arc::new(move || clock.now()), &system.feed_metrics).map(Some).context(unusable)
+}
+
+fn feeds_config(config: &Config, directory: &Directory, system: &System, recorder: Option<Recorder>) -> FeedsConfig {
     let down_since = |venue| {
         let is_its = |symbol: Symbol| directory.instrument(symbol).is_some_and(|known| known.venue == venue);
         system.since.iter().filter(|(symbol, _)| is_its(**symbol)).map(|(_, since)| *since).min()
@@ -95,6 +121,7 @@ fn feeds_config(config: &Config, directory: &Directory, system: &System) -> Feed
         timings: Timings::default(),
         clock: Arc::new(move || clock.now()),
         seed: chance::seed(),
+        recorder,
     }
 }
 

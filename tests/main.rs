@@ -16,6 +16,7 @@ mod played;
 mod process;
 #[path = "servers/questdb.rs"]
 mod questdb;
+mod record;
 mod replay;
 mod restart;
 mod shard;

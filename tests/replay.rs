@@ -22,7 +22,7 @@ fn replay(arguments: &[&str]) -> Vec<Value> {
 }
 
 /// Puts the decimal fields of a candle line in quotes.
-fn quoted(line: &str) -> String {
+pub(crate) fn quoted(line: &str) -> String {
     let mut out = line.to_owned();
     for field in ["open", "high", "low", "close", "volume", "vwap", "quote_volume", "buy_volume"] {
         let key = format!("\"{field}\":");

@@ -25,6 +25,29 @@ struct ReasonLabel {
 type ByVenue = Family<VenueLabel, Counter<u64, AtomicU64>>;
 type ByReason = Family<ReasonLabel, Counter<u64, AtomicU64>>;
 
+/// What a recording counts; the writer and the venues' tapes share it.
+#[derive(Clone, Debug, Default)]
+pub struct RecordMetrics {
+    lines: ByVenue,
+    lost: ByVenue,
+    /// Bytes of all files.
+    pub bytes: Gauge<i64, AtomicI64>,
+    /// 1 while the disk takes nothing.
+    pub failing: Gauge<i64, AtomicI64>,
+}
+
+impl RecordMetrics {
+    /// Lines of a venue that were handed to the disk.
+    pub fn lines(&self, venue: Venue) -> Counter {
+        self.lines.get_or_create(&VenueLabel { venue: venue.name() }).clone()
+    }
+
+    /// Lines of a venue that are in no file.
+    pub fn lost(&self, venue: Venue) -> Counter {
+        self.lost.get_or_create(&VenueLabel { venue: venue.name() }).clone()
+    }
+}
+
 /// The families of all venues; [`FeedMetrics::venue`] gives the handles that a connection counts with.
 #[derive(Clone, Debug, Default)]
 pub struct FeedMetrics {
@@ -37,6 +60,8 @@ pub struct FeedMetrics {
     repairs: ByReason,
     unresolved: ByVenue,
     connections: Family<VenueLabel, Gauge<i64, AtomicI64>>,
+    /// Of a recording.
+    pub record: RecordMetrics,
 }
 
 impl FeedMetrics {
@@ -53,6 +78,15 @@ impl FeedMetrics {
         feed.register("repairs", "Holes and minutes fetched afterwards, by outcome", metrics.repairs.clone());
         feed.register("unresolved", "Attempts that failed because the host has no address", metrics.unresolved.clone());
         feed.register("connections", "Live connections", metrics.connections.clone());
+        let record = registry.sub_registry_with_prefix("record");
+        record.register("lines", "Lines of the recording handed to the disk", metrics.record.lines.clone());
+        record.register(
+            "lost",
+            "Lines that are in no file: the disk was too slow or full",
+            metrics.record.lost.clone(),
+        );
+        record.register("bytes", "Bytes of all recorded files", metrics.record.bytes.clone());
+        record.register("failing", "1 while the disk takes nothing", metrics.record.failing.clone());
         metrics
     }
 

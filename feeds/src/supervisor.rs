@@ -25,6 +25,7 @@ use self::{
 };
 use crate::{
     metrics::{FeedMetrics, VenueMetrics},
+    record::{Line, Tape},
     venue::{Names, VenueFeed},
 };
 
@@ -80,6 +81,7 @@ pub(crate) struct VenueContext {
     pub(crate) seed: u64,
     pub(crate) status: Arc<FeedStatus>,
     pub(crate) metrics: VenueMetrics,
+    pub(crate) tape: Option<Tape>,
 }
 
 impl VenueContext {
@@ -88,10 +90,35 @@ impl VenueContext {
         self.directory.instrument(symbol).map(|instrument| &*instrument.name)
     }
 
+    /// Puts a line on the tape, if one runs.
+    pub(crate) fn record(&self, line: &Line<'_>) {
+        if let Some(tape) = &self.tape {
+            tape.line((self.clock)(), line);
+        }
+    }
+
+    /// Puts on the tape that trades cannot be had.
+    pub(crate) fn record_gone(&self, symbol: Symbol, first_id: u64, last_id: u64) {
+        if let Some(name) = self.name(symbol) {
+            self.record(&Line::Gone { name, first_id, last_id });
+        }
+    }
+
+    /// Puts a line about several instruments on the tape.
+    pub(crate) fn record_all(&self, symbols: &[Symbol], line: impl FnOnce(&str) -> Line<'_>) {
+        if self.tape.is_some() {
+            let names: Vec<&str> = symbols.iter().filter_map(|symbol| self.name(*symbol)).collect();
+            self.record(&line(&names.join(" ")));
+        }
+    }
+
     pub(crate) fn has_proof(&self) -> bool {
         self.venue.id_rule() == IdRule::Contiguous
     }
 }
+
+/// Who fills the holes of a venue.
+type Menders = HashMap<Venue, (Arc<VenueContext>, mpsc::Sender<Job>)>;
 
 /// The running feeds.
 #[derive(Debug)]
@@ -113,7 +140,7 @@ impl Supervisor {
         let (stop, stopped) = watch::channel(false);
         let status = Arc::new(FeedStatus::new(config.venues.iter().map(|venue| venue.venue)));
         let mut tasks = JoinSet::new();
-        let mut menders = HashMap::new();
+        let mut menders: Menders = HashMap::new();
         for (index, venue) in (0_u64..).zip(config.venues) {
             let Some(feed) = crate::venue::feed(venue.venue) else { continue };
             let context = Arc::new(VenueContext {
@@ -126,10 +153,11 @@ impl Supervisor {
                 seed: config.seed.wrapping_add(index << 32),
                 status: Arc::clone(&status),
                 metrics: metrics.venue(venue.venue),
+                tape: config.recorder.as_ref().map(|recorder| recorder.tape(venue.venue)),
                 config: venue,
             });
             let (jobs, queue) = mpsc::channel(JOBS_MAX);
-            menders.insert(context.venue, jobs.clone());
+            menders.insert(context.venue, (Arc::clone(&context), jobs.clone()));
             tasks.spawn(Mender::new(Arc::clone(&context), sink.clone()).run(queue, stopped.clone()));
             start_groups(&context, sink, &jobs, &stopped, &mut tasks);
         }
@@ -178,7 +206,7 @@ fn start_groups<S: Sink>(
 async fn route<S: Sink>(
     mut missing: mpsc::Receiver<Missing>,
     directory: Arc<Directory>,
-    menders: HashMap<Venue, mpsc::Sender<Job>>,
+    menders: Menders,
     sink: S,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -189,8 +217,11 @@ async fn route<S: Sink>(
         };
         let Some(hole) = hole else { return };
         let mender = directory.instrument(hole.symbol).and_then(|instrument| menders.get(&instrument.venue));
-        if mender.is_none_or(|mender| mender.try_send(Job::Hole(hole)).is_err()) {
+        if mender.is_none_or(|(_, jobs)| jobs.try_send(Job::Hole(hole)).is_err()) {
             let Missing { symbol, first_id, last_id, .. } = hole;
+            if let Some((context, _)) = mender {
+                context.record_gone(symbol, first_id, last_id);
+            }
             tokio::select! {
                 () = sink.send(Input::GapLost { symbol, first_id, last_id }) => {}
                 _ = stop.wait_for(|stop| *stop) => return,

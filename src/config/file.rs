@@ -28,6 +28,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) store: StoreFile,
     #[serde(default)]
+    pub(super) record: RecordFile,
+    #[serde(default)]
     pub(super) venues: BTreeMap<VenueName, VenueFile>,
     pub(super) symbols: Option<BTreeMap<Alias, Source>>,
     #[serde(default)]
@@ -84,6 +86,14 @@ impl<'de> Deserialize<'de> for StoreChoice {
                 .map_err(|error| D::Error::custom(format!("{error}; \"none\" keeps nothing"))),
         }
     }
+}
+
+/// `[record]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RecordFile {
+    pub(super) dir: Option<PathBuf>,
+    pub(super) bytes_max: Option<Bounded<1_048_576, 1_000_000_000_000_000>>,
 }
 
 /// `[venues.NAME]`.
@@ -263,6 +273,8 @@ impl File {
         self.tls.key = over.tls.key.or(self.tls.key.take());
         self.store.url = over.store.url.or(self.store.url.take());
         self.store.folder = over.store.folder.or(self.store.folder.take());
+        self.record.dir = over.record.dir.or(self.record.dir.take());
+        self.record.bytes_max = over.record.bytes_max.or(self.record.bytes_max);
         for (name, new) in over.venues {
             let venue = self.venues.entry(name).or_default();
             venue.enabled = new.enabled.or(venue.enabled);

@@ -1,7 +1,9 @@
 //! Recorded raw frames through the venue's own parser.
 //!
 //! A line is `<nanoseconds> <json>`, or of a capture: `URL <-> seconds` (a connection opens), `URL <- seconds: <json>`
-//! (sent by the client), `seconds: <json>` (received), or JSON alone.
+//! (sent by the client), `seconds: <json>` (received), or JSON alone. The lines with `#` that `serve --record` adds have the
+//! form of the second and third, so that a recording is read here as frames only; `feeds::record` says what they mean, and
+//! `recording` reads them.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -40,7 +40,9 @@ impl TradeSink for Stream {
 /// If a file cannot be read or the address cannot be listened on.
 pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
     let (args, reader) = tokio::task::spawn_blocking(move || {
-        let reader = Reader::open(&args);
+        let mut args = args;
+        let expanded = super::folder::expand(&args.files, args.venue).map(|files| args.files = files);
+        let reader = expanded.and_then(|()| Reader::open(&args));
         (args, reader)
     })
     .await

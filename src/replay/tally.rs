@@ -57,6 +57,11 @@ impl Tally {
             Outcome::Late => self.late += 1,
             Outcome::Anchor => self.anchors += 1,
         }
+        self.saw(trade);
+    }
+
+    /// Takes note of a trade's time.
+    pub fn saw(&mut self, trade: &Trade) {
         self.first = Some(self.first.map_or(trade.ts_event, |first| first.min(trade.ts_event)));
         self.last = Some(self.last.map_or(trade.ts_event, |last| last.max(trade.ts_event)));
     }

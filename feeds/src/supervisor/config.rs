@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use engine::market::{Symbol, Timestamp, Venue};
 
 use super::Clock;
+use crate::record::Recorder;
 
 /// One venue.
 #[derive(Clone, Debug)]
@@ -75,6 +76,8 @@ pub struct FeedsConfig {
     pub clock: Clock,
     /// For the jitter of the back-off.
     pub seed: u64,
+    /// Where everything that comes is recorded, if it is.
+    pub recorder: Option<Recorder>,
 }
 
 impl fmt::Debug for FeedsConfig {

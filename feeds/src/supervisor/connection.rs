@@ -24,7 +24,10 @@ use super::{
     life::{Health, Life},
     mender::{Finding, Job},
 };
-use crate::venue::{Event, Parser};
+use crate::{
+    record::Line,
+    venue::{Event, Parser},
+};
 
 /// What a connection tells its group while it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,8 @@ struct State {
     settles: Option<Instant>,
     live: bool,
     probe: Option<(Symbol, oneshot::Receiver<Finding>)>,
+    /// Its number in a recording.
+    recorded: u64,
 }
 
 impl<S: Sink> Connection<S> {
@@ -96,6 +101,17 @@ impl<S: Sink> Connection<S> {
         let names: Vec<&str> = self.symbols.iter().filter_map(|symbol| context.name(*symbol)).collect();
         let url = context.feed.ws_url(&context.config.ws_url, &names);
         let mut socket = dial(&url, timings.connect).await?;
+        let recorded = context.tape.as_ref().map_or(0, |tape| tape.opened((context.clock)(), &url));
+        let ended = self.converse(&mut socket, names, recorded).await;
+        if let Err(ended) = &ended {
+            context.record(&Line::Closed { connection: recorded, why: &ended.to_string() });
+        }
+        ended
+    }
+
+    /// Subscribes, and reads until the connection ends. `recorded` is its number in a recording.
+    async fn converse(&self, socket: &mut Socket, names: Vec<&str>, recorded: u64) -> Result<(), Ended> {
+        let (context, timings) = (&*self.context, &self.context.timings);
         let limits = context.feed.limits();
         let now = Instant::now();
         let mut state = State {
@@ -107,6 +123,7 @@ impl<S: Sink> Connection<S> {
             settles: None,
             live: false,
             probe: None,
+            recorded,
         };
         let mut pace = every(limits.message_pause, now);
         let keep_alive = context.feed.keep_alive();
@@ -118,15 +135,15 @@ impl<S: Sink> Connection<S> {
                 state.settles = Some(Instant::now() + timings.settle);
             }
             tokio::select! {
-                message = socket.next() => self.on_message(message, &mut socket, &mut state).await?,
+                message = socket.next() => self.on_message(message, socket, &mut state).await?,
                 _ = pace.tick(), if !state.outgoing.is_empty() => {
                     if let Some(text) = state.outgoing.pop_front() {
-                        self.say(&mut socket, text).await?;
+                        self.say(socket, text).await?;
                     }
                 }
                 () = tick(&mut alive) => {
                     if let Some(keep) = keep_alive {
-                        self.say(&mut socket, keep.text.to_owned()).await?;
+                        self.say(socket, keep.text.to_owned()).await?;
                     }
                 }
                 () = until(state.settles), if !state.live => self.on_live(&mut state).await,
@@ -184,6 +201,9 @@ impl<S: Sink> Connection<S> {
     async fn on_text(&self, text: &[u8], now: Instant, state: &mut State) {
         let metrics = &self.context.metrics;
         let ts_recv = (self.context.clock)();
+        if let Some(tape) = &self.context.tape {
+            tape.frame(ts_recv, state.recorded, text);
+        }
         metrics.frames.inc();
         metrics.bytes.inc_by(text.len() as u64);
         let mut events = std::mem::take(&mut state.events);

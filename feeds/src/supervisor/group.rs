@@ -25,7 +25,7 @@ use super::{
     dial::DialError,
     mender::Job,
 };
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, record::Line};
 
 const REPORTS_MAX: usize = 16;
 
@@ -165,6 +165,7 @@ impl<S: Sink> Group<S> {
             return;
         }
         for symbol in self.symbols.iter().copied() {
+            self.context.record_gone(symbol, 0, 0);
             self.sink.send(Input::GapLost { symbol, first_id: 0, last_id: 0 }).await;
         }
         self.up().await;
@@ -222,6 +223,7 @@ impl<S: Sink> Group<S> {
         let since = Timestamp(self.last_data.load(Relaxed));
         self.down = Some(since);
         let symbols = self.symbols.iter().copied().collect();
+        self.context.record_all(&self.symbols, |names| Line::Down { since, names });
         self.sink.send(Input::FeedDown { symbols, since }).await;
     }
 
@@ -229,6 +231,7 @@ impl<S: Sink> Group<S> {
         self.mending = None;
         if self.down.take().is_some() {
             let symbols = self.symbols.iter().copied().collect();
+            self.context.record_all(&self.symbols, |names| Line::Up { names });
             self.sink.send(Input::FeedUp { symbols }).await;
         }
     }

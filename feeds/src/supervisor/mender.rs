@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
+    record::Line,
     rest::{Rest, RestError},
     venue::{Known, TradeRange},
 };
@@ -131,6 +132,7 @@ impl<S: Sink> Mender<S> {
         self.context.metrics.repairs_failed.inc();
         let Missing { symbol, first_id, last_id, from, to } = hole;
         self.mend(symbol, from, to.max(from), ATTEMPTS_MAX).await;
+        self.context.record_gone(symbol, first_id, last_id);
         self.sink.send(Input::GapLost { symbol, first_id, last_id }).await;
     }
 
@@ -142,28 +144,41 @@ impl<S: Sink> Mender<S> {
         pages: &mut u32,
     ) -> Result<Step, RestError> {
         let mut found = Vec::new();
+        let mut inputs = Vec::new();
         loop {
             *pages += 1;
-            let page = self.trades(name, known, filling.range()).await?;
+            let mut body = self.page(name, filling.range()).await?;
+            // A parser may spoil what it reads.
+            let recorded = self.context.tape.is_some().then(|| body.clone());
+            let page = self.parse(&mut body, name, known)?;
             let step = filling.on_page(&page, &mut found);
-            for mut trade in found.drain(..) {
-                trade.ts_recv = (self.context.clock)();
-                self.sink.send(Input::Trade(trade)).await;
+            if let (Some(page), Some(first), Some(last)) = (recorded, found.first(), found.last()) {
+                let (first_id, last_id) = (first.first_id, last.id);
+                self.context.record(&Line::Trades { name, first_id, last_id, page: &page });
             }
+            // A page is one message: what it mends is corrected once.
+            let ts_recv = (self.context.clock)();
+            inputs.extend(found.drain(..).map(|trade| Input::Trade(Trade { ts_recv, ..trade })));
+            self.sink.send_all(&mut inputs).await;
             if step != Step::More || *pages >= PAGES_MAX {
                 return Ok(step);
             }
         }
     }
 
-    /// A page in the order of ids; empty where the venue gives none.
-    async fn trades(&mut self, name: &str, known: &Known, range: TradeRange) -> Result<Vec<Trade>, RestError> {
-        let feed = self.context.feed;
-        let Some(request) = feed.trades_request(&self.context.config.rest_url, name, range) else {
+    /// The body of a page; empty where the venue gives none.
+    async fn page(&mut self, name: &str, range: TradeRange) -> Result<Vec<u8>, RestError> {
+        let request = self.context.feed.trades_request(&self.context.config.rest_url, name, range);
+        let Some(request) = request else { return Ok(Vec::new()) };
+        self.rest.fetch(&request).await
+    }
+
+    /// Its trades in the order of ids.
+    fn parse(&self, body: &mut [u8], name: &str, known: &Known) -> Result<Vec<Trade>, RestError> {
+        if body.is_empty() {
             return Ok(Vec::new());
-        };
-        let mut body = self.rest.fetch(&request).await?;
-        let mut trades = feed.parse_trades(&mut body, name, known)?;
+        }
+        let mut trades = self.context.feed.parse_trades(body, name, known)?;
         if self.context.has_proof() {
             trades.sort_by_key(|trade| trade.id);
         }
@@ -174,7 +189,8 @@ impl<S: Sink> Mender<S> {
         let Some((name, known)) = self.known(probe.symbol) else { return Finding::Unknown };
         let (first_id, to) = (probe.last_id.saturating_add(1), (self.context.clock)());
         let range = TradeRange { first_id, last_id: first_id.saturating_add(99), from: probe.last_event, to };
-        match self.trades(&name, &known, range).await {
+        let page = self.page(&name, range).await;
+        match page.and_then(|mut body| self.parse(&mut body, &name, &known)) {
             Ok(page) => {
                 let newest = page.iter().map(|trade| trade.ts_event).max();
                 match newest {

@@ -14,6 +14,7 @@ use super::{
     mender::{ATTEMPTS_MAX, Mender},
 };
 use crate::{
+    record::Line,
     rest::RestError,
     venue::{Known, VenueCandle},
 };
@@ -41,6 +42,7 @@ impl<S: Sink> Mender<S> {
             let is_mended = self.mend(symbol, from, to, attempts).await;
             if !is_mended {
                 attempts = 1;
+                self.context.record_gone(symbol, 0, 0);
                 self.sink.send(Input::GapLost { symbol, first_id: 0, last_id: 0 }).await;
             }
             let metrics = &self.context.metrics;
@@ -131,6 +133,7 @@ impl<S: Sink> Mender<S> {
         let request = feed.candles_request(&self.context.config.rest_url, name, Interval::M1, from, to);
         let request = request.ok_or_else(|| RestError::Transport("the venue has no minutes".to_owned()))?;
         let mut body = self.rest.fetch(&request).await?;
+        self.context.record(&Line::Minutes { name, from, to, page: &body });
         Ok(feed.parse_candles(&mut body, known)?.into_iter().flatten().collect())
     }
 }

@@ -81,7 +81,7 @@ impl Harness {
         let (missing, holes) = mpsc::channel(64);
         let clock = clock();
         let venues = vec![VenueConfig { venue, ws_url, rest_url, symbols, down_since: None }];
-        let config = FeedsConfig { venues, timings, clock: Arc::clone(&clock), seed: 7 };
+        let config = FeedsConfig { venues, timings, clock: Arc::clone(&clock), seed: 7, recorder: None };
         let metrics = FeedMetrics::default();
         let supervisor = Supervisor::start(config, &Arc::new(directory), &sink, holes, &metrics);
         Self {

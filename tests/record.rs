@@ -1,0 +1,116 @@
+//! `serve --record`, and `replay` of what it wrote: an operator can prove which candles were streamed.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    follower::Follower,
+    played::{KEY, final_revisions},
+    process::{Kandle, command, tempdir},
+    replay::quoted,
+    venue::Venue,
+};
+
+const INTERVALS: [&str; 6] = ["1s", "5s", "15s", "30s", "1m", "5m"];
+
+/// The candles that `kandle replay` makes of a recording, by interval and open time, and what it says.
+fn replay(folder: &Path) -> (BTreeMap<(String, i64), Value>, String) {
+    let mut replay = command(&["replay", folder.to_str().unwrap(), "--out", "-"]);
+    let output = replay.args(INTERVALS.iter().flat_map(|interval| ["--interval", interval])).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let candles = text.lines().map(|line| serde_json::from_str(&quoted(line)).unwrap()).collect();
+    (final_revisions(candles), said)
+}
+
+/// Panics unless each candle that was streamed is in the replay with the same value of every field. Gives how many are, and
+/// how many of them have another number of revisions.
+fn compare(sent: &BTreeMap<(String, i64), Value>, replayed: &BTreeMap<(String, i64), Value>) -> (usize, usize) {
+    let mut renumbered = 0;
+    for (key, sent) in sent {
+        let own = replayed.get(key).unwrap_or_else(|| panic!("not in the replay: {sent}"));
+        for (field, value) in sent.as_object().unwrap() {
+            let own = if own[field] == "null" { &Value::Null } else { &own[field] };
+            if field == "revision" {
+                if own != value {
+                    println!("revision {value} streamed, {own} replayed: {sent}");
+                    renumbered += 1;
+                }
+            } else {
+                assert_eq!(own, value, "{field} of {sent}");
+            }
+        }
+    }
+    (sent.len(), renumbered)
+}
+
+fn seconds(candles: &[Value]) -> usize {
+    candles.iter().filter(|candle| candle["interval"] == "1s").count()
+}
+
+#[test]
+fn a_replay_gives_every_candle_that_was_streamed_over_lost_trades_and_a_repaired_cut() {
+    let (venue, folder) = (Venue::open(Duration::from_secs(60)), tempdir().join("recorded"));
+    let mut kandle = Kandle::serve(&format!("[record]\ndir = {folder:?}\n{}{KEY}", venue.config()));
+    venue.await_streams(1);
+    let follower = Follower::start(&kandle, &INTERVALS);
+    follower.until("five seconds", |candles| seconds(candles) >= 5);
+    let lost = venue.lose(30);
+    follower
+        .until("the lost trades", |candles| candles.iter().any(|candle| candle["last_id"].as_u64() > Some(lost.end)));
+    venue.close_door(true);
+    venue.cut();
+    venue.await_streams(0);
+    std::thread::sleep(Duration::from_secs(2));
+    venue.close_door(false);
+    venue.await_streams(1);
+    let back = venue.recording().past().last().unwrap().ms;
+    let is_repaired = |candle: &Value| candle["state"] == "repaired" && candle["interval"] == "1s";
+    follower.until("repaired seconds, and sound ones behind", |candles| {
+        let sound = candles.iter().filter(|candle| candle["ts"].as_i64() > Some(back) && candle["state"] == "complete");
+        candles.iter().filter(|candle| is_repaired(candle)).count() >= 2 && sound.count() >= 5
+    });
+    let metrics = kandle.get("/metrics").unwrap();
+    kandle.terminate();
+    let sent = final_revisions(follower.end());
+    assert!(
+        metrics.contains("kandle_record_lost_total{venue=\"binance\"} 0\n") || !metrics.contains("record_lost_total{")
+    );
+    assert!(metrics.contains("kandle_record_lines_total{venue=\"binance\"}"), "{metrics}");
+
+    let (replayed, said) = replay(&folder);
+    let (equal, renumbered) = compare(&sent, &replayed);
+    println!("{equal} candles are equal, {renumbered} of them but for the number of the revision\n{said}");
+    assert!(sent.values().filter(|candle| is_repaired(candle)).count() >= 2);
+    // A trade within a turn of a deadline may be told apart otherwise, see the replay.
+    assert!(equal >= 20 && renumbered * 10 <= equal, "{renumbered} of {equal}");
+}
+
+#[test]
+fn a_killed_recorder_loses_the_last_second_at_the_most() {
+    let (venue, folder) = (Venue::open(Duration::from_secs(60)), tempdir().join("recorded"));
+    let mut kandle = Kandle::serve(&format!("[record]\ndir = {folder:?}\n{}{KEY}", venue.config()));
+    venue.await_streams(1);
+    let follower = Follower::start(&kandle, &INTERVALS);
+    follower.until("some seconds", |candles| seconds(candles) >= 6);
+    let killed = venue.recording().past().last().unwrap().ms;
+    kandle.kill();
+    let mut sent = final_revisions(follower.end());
+    // A candle closes once the next trade is there, or a second later.
+    sent.retain(|_, candle| candle["close_ts"].as_i64() < Some(killed - 2_000));
+    let (replayed, said) = replay(&folder);
+    assert!(said.contains("ends torn"), "{said}");
+    let (equal, _) = compare(&sent, &replayed);
+    assert!(equal >= 3, "{equal}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_recorded_into_is_named_before_anything_starts() {
+    let file = tempdir().join("taken");
+    std::fs::write(&file, "").unwrap();
+    let output = command(&["serve", "--listen", "127.0.0.1:0", "--record", file.to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains(file.to_str().unwrap()) && said.contains("record"), "{said}");
+}
