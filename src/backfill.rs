@@ -12,7 +12,7 @@ use engine::{
 };
 use feeds::{backfill::CandleClient, supervisor::Clock, symbols};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use store::{Keep, Store, StoreError};
+use store::{Keep, Store, StoreError, StoreUrl};
 use tokio::task::JoinSet;
 
 use self::{
@@ -22,7 +22,7 @@ use self::{
 use crate::{
     chance,
     cli::BackfillArgs,
-    config::{Config, nearest},
+    config::{Config, StoreConfig, nearest},
     serve,
 };
 
@@ -43,8 +43,7 @@ struct Work {
 /// # Errors
 /// If nothing could be begun, or a venue did not answer, or a candle was refused.
 pub async fn run(args: BackfillArgs) -> anyhow::Result<()> {
-    let environment = std::env::vars_os().filter_map(serve::text);
-    let config = Config::load(args.config.as_deref(), environment)?;
+    let config = Config::load(args.config.as_deref(), std::env::vars_os().filter_map(serve::text))?;
     let node_clock = node::Clock::start();
     let clock: Clock = Arc::new(move || node_clock.now());
     let (from, to) = (args.from.at(clock()), args.to.at(clock()));
@@ -74,7 +73,7 @@ pub async fn run(args: BackfillArgs) -> anyhow::Result<()> {
         let series = instruments.iter().flat_map::<Vec<_>, _>(each).collect();
         work.push(Work { client, series, bar: bars.add(bar(venue)) });
     }
-    let store = open(&args).await?;
+    let store = open(args.store, config.store).await?;
     let mut tasks = JoinSet::new();
     for work in work {
         let store = store.clone();
@@ -100,8 +99,11 @@ pub async fn run(args: BackfillArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(args: &BackfillArgs) -> anyhow::Result<Store> {
-    Store::open(&args.store, Keep::default()).await.map_err(|error| match error {
+/// Opens the store that was asked for, or the configured one, for a command that runs beside no server.
+pub(crate) async fn open(asked: Option<StoreUrl>, configured: Option<StoreConfig>) -> anyhow::Result<Store> {
+    let url = asked.or(configured.map(|store| store.url));
+    let url = url.context("no store: name one with --store, or under [store] in the configuration")?;
+    Store::open(&url, Keep::default()).await.map_err(|error| match error {
         StoreError::InUse { .. } => anyhow::Error::new(error)
             .context("cannot open the store; stop the server that has it open, or keep history on QuestDB"),
         error => anyhow::Error::new(error).context("cannot open the store"),

@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use store::{Keep, Store};
 use tokio::sync::mpsc;
 
 use self::{
@@ -19,7 +18,7 @@ use self::{
     refusals::Refusals,
     survey::Survey,
 };
-use crate::cli::ImportArgs;
+use crate::{backfill, cli::ImportArgs, config::Config, serve};
 
 pub mod columns;
 pub mod load;
@@ -39,7 +38,11 @@ const BATCHES_MAX: usize = 2;
 pub async fn run(args: ImportArgs) -> anyhow::Result<()> {
     let files = args.files.iter().map(|path| path.display().to_string());
     let refusals = Refusals::new(files, args.report.as_deref()).context("cannot write the report")?;
-    let store = Store::open(&args.store, Keep::default()).await.context("cannot open the store")?;
+    let configured = match &args.store {
+        Some(_) => None,
+        None => Config::load(args.config.as_deref(), std::env::vars_os().filter_map(serve::text))?.store,
+    };
+    let store = backfill::open(args.store.clone(), configured).await?;
     let refusals = Arc::new(Mutex::new(refusals));
     let args = Arc::new(args);
     let progress = progress(&args);

@@ -32,9 +32,12 @@ pub struct ImportArgs {
     /// Files of candles, one a row.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Where candles are kept: redb:PATH or questdb:http://HOST:PORT.
+    /// Where candles are kept: redb:PATH or questdb:http://HOST:PORT. Without it, where the configuration says.
     #[arg(long, value_name = "URL", value_parser = StoreUrl::parse)]
-    pub store: StoreUrl,
+    pub store: Option<StoreUrl>,
+    /// A TOML file that says where candles are kept; kandle.sample.toml explains it.
+    #[arg(long, value_name = "FILE", env = "KANDLE_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Whose candles they are, as venue:NAME; {symbol} stands for the text of the symbol column.
     #[arg(long, value_name = "SOURCE")]
     pub symbol: String,
@@ -140,9 +143,9 @@ pub struct BackfillArgs {
     /// The first moment behind it.
     #[arg(long, value_name = "TIME", value_parser = Moment::parse, default_value = "now")]
     pub to: Moment,
-    /// Where candles are kept: redb:PATH or questdb:http://HOST:PORT.
+    /// Where candles are kept: redb:PATH or questdb:http://HOST:PORT. Without it, where the configuration says.
     #[arg(long, value_name = "URL", value_parser = StoreUrl::parse)]
-    pub store: StoreUrl,
+    pub store: Option<StoreUrl>,
     /// A TOML file with aliases and the venues' addresses; kandle.sample.toml explains it.
     #[arg(long, value_name = "FILE", env = "KANDLE_CONFIG")]
     pub config: Option<PathBuf>,
