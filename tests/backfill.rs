@@ -12,6 +12,8 @@ use engine::{
     market::{Price, Timestamp, Venue},
     number::{Scale, parse_amount, parse_decimal},
 };
+use feeds::backfill::CandleClient;
+use kandle::backfill::mend::{Mend, mend};
 use store::{Batch, Keep, Scales, Series, Source, Store, StoreUrl, StoredCandle};
 
 use crate::{
@@ -265,4 +267,30 @@ fn a_wrong_wish_says_what_to_do_instead() {
     assert!(in_use.contains("stop the server") && in_use.contains("is in use"), "{in_use}");
     let series = Series { source: Source::parse("okx:BTC-USDT").unwrap(), interval: Interval::M1 };
     assert!(runtime.block_on(held.newest_candles(&series, Timestamp(i64::MAX), 1)).unwrap().is_empty());
+}
+
+#[test]
+fn a_running_server_mends_a_range_and_is_told_what_was_written() {
+    let minutes = market(60);
+    let venue = VenueRest::open(Venue::Okx, minutes.clone());
+    let folder = tempdir();
+    let instrument = feeds::symbols::instrument(Venue::Okx, "BTC-USDT");
+    let now = Timestamp::from_millis(minutes[50].ms);
+    let mut client = CandleClient::new(Venue::Okx, &venue.url, None, Arc::new(move || now), 1).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = StoreUrl::Redb(folder.join("history.redb"));
+        let store = Store::open(&url, Keep::default()).await.unwrap();
+        let mut ask = async |from: i64, to: i64| {
+            let series = Mend { store: &store, client: &mut client, instrument: &instrument, interval: Interval::M1 };
+            mend(series, Timestamp::from_millis(from), Timestamp::from_millis(to)).await.unwrap()
+        };
+        let rows = |candles: &[StoredCandle]| candles.iter().map(stored_row).collect::<Vec<_>>();
+        let want = |minutes: &[Minute]| minutes.iter().map(Minute::row).collect::<Vec<_>>();
+        assert_eq!(rows(&ask(minutes[5].ms, minutes[9].ms).await), want(&minutes[5..9]));
+        // What is there is not fetched again; what is not over or not settled is not fetched yet.
+        assert_eq!(rows(&ask(minutes[7].ms, i64::MAX / 1_000_000).await), want(&minutes[9..49]));
+        // Years are too much at once: the newest part is mended.
+        assert_eq!(rows(&ask(0, minutes[59].ms).await), want(&minutes[..5]));
+    });
 }

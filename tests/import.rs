@@ -115,6 +115,22 @@ fn the_known_defects_of_real_files_are_found_and_nothing_else() {
 }
 
 #[test]
+fn both_halves_of_a_year_of_195_pairs_are_loaded_whole() {
+    let halves =
+        ["98symbols_part1", "97symbols_part2"].map(|half| format!("data/history/binance_spot_1h_{half}.csv.zst"));
+    let [Some(first), Some(second)] = halves.map(|half| shared(&half)) else { return };
+    let store = new_store();
+    let options = format!("--symbol binance:{{symbol}} --interval 1h {NAMED},symbol=symbol");
+    let done = import(&store, &[&first, &second], &options);
+    assert!(done.is_ok && done.refused().is_empty(), "{}", done.said);
+    assert_eq!((done.count("candles stored"), done.count("instruments")), (716_932 + 685_711, 195));
+    assert_eq!(done.count("intervals without a row"), 1370 + 1198, "outages and late listings, as they were measured");
+    // Volumes that were floats at their origin need more decimals than the instrument has, and get them.
+    let first = stored(&store, "binance:1INCHUSDT", Interval::H1)[0];
+    assert_eq!(stored_row(&first), "1608872400000,0.2,3.0885,0.2,2.5826,13125130.7699999996");
+}
+
+#[test]
 fn what_a_file_tells_of_trades_is_kept_and_the_rest_is_unknown() {
     let folder = tempdir();
     let file = folder.join("klines.csv");

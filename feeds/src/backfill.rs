@@ -51,7 +51,7 @@ pub enum BackfillError {
         venue: Venue,
     },
     /// It did not answer, or not with candles.
-    #[error("{venue} gives no {interval} candles of {name}{}: {source}", if *.attempts > 1 { format!(" in {attempts} attempts") } else { String::new() }, interval = .interval.name())]
+    #[error("{venue} gives no {interval} candles of {name}, asked {attempts} times", interval = .interval.name())]
     Answer {
         /// Which venue.
         venue: Venue,
@@ -64,6 +64,16 @@ pub enum BackfillError {
         /// What it said last.
         source: PageError,
     },
+}
+
+impl BackfillError {
+    /// Whether asking again cannot help: the venue does not have what was asked for.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Interval { .. } | Self::Venue { .. } => true,
+            Self::Answer { source, .. } => source.0.is_terminal(),
+        }
+    }
 }
 
 /// What a venue said instead of candles.

@@ -26,7 +26,7 @@ pub(crate) fn wait_of(status: u16, headers: &HeaderMap) -> Duration {
 /// Why a page could not be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestError {
-    #[error("the venue answered with status {status}{}{words}", if words.is_empty() { "" } else { ": " })]
+    #[error("the venue answered with status {status} {words:?}")]
     Status { status: u16, words: String },
     #[error("the request failed: {0}")]
     Transport(String),

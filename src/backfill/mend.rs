@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use engine::{
     candle::{Candle, State},
     interval::Interval,
@@ -16,10 +16,10 @@ use feeds::{
 };
 use store::{Batch, PAGE_ROWS_MAX, Scales, Series, Source, Store, StoredCandle};
 
-use super::wanted::{Wanted, steps};
+use super::wanted::{Wanted, shifted, steps};
 
 /// The most candles that [`mend`] looks at: it returns those that it wrote.
-pub const MEND_MAX: u64 = 100_000;
+pub const MEND_MAX: i64 = 100_000;
 
 /// One series and where its candles come from.
 pub struct Mend<'a> {
@@ -57,15 +57,16 @@ pub struct Step<'a> {
 }
 
 /// Fetches the missing and the unproven candles of `[from, to)` and returns those that it wrote: for a running server,
-/// which tells its clients of them.
+/// which tells its clients of them. It looks at the newest [`MEND_MAX`] candles; a backfill fetches what is older.
 ///
 /// # Errors
-/// If the range holds more than [`MEND_MAX`] candles, the store fails, or the venue does not answer. What was written
-/// before that is stored.
+/// If the store fails, or the venue does not answer. What was written before that is stored.
 pub async fn mend(mut series: Mend<'_>, from: Timestamp, to: Timestamp) -> anyhow::Result<Vec<StoredCandle>> {
-    let asked = steps(series.interval, series.interval.open_time(from), to);
-    if asked > MEND_MAX {
-        bail!("{asked} candles are too many to mend at once; at most {MEND_MAX}");
+    let (first, end) = series.range(from, to);
+    let from = first.max(shifted(series.interval, end, -MEND_MAX));
+    if from > first {
+        let (source, interval) = (series.instrument.source(), series.interval.name());
+        tracing::warn!(source, interval, before_ms = from.millis(), "too much to mend at once: backfill what is older");
     }
     let mut written = Vec::new();
     let mended = series.run(from, to, &mut |step| written.extend_from_slice(step.written)).await?;

@@ -1,6 +1,9 @@
 //! What a backfill did, as a table for people.
 
-use std::io::{self, Write};
+use std::{
+    error::Error,
+    io::{self, Write},
+};
 
 use engine::interval::Interval;
 
@@ -54,7 +57,13 @@ impl Summary {
                 writeln!(to, "refused: {source} {interval}: {reason}: {count}, first at {} ms", first.millis())?;
             }
             if let Some(error) = &mended.error {
-                writeln!(to, "failed: {source} {interval}: {error}")?;
+                write!(to, "failed: {source} {interval}: {error}")?;
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    write!(to, ": {error}")?;
+                    cause = error.source();
+                }
+                writeln!(to)?;
             }
         }
         Ok(())

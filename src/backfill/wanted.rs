@@ -92,11 +92,11 @@ impl Wanted {
     }
 }
 
-/// The open time so many intervals later; months are counted by their longest, and then set on the grid.
+/// The open time so many intervals later, not before 1970; months are counted by their longest, and then set on the grid.
 pub fn shifted(interval: Interval, open_time: Timestamp, count: i64) -> Timestamp {
     const MONTH: i64 = 31 * 86_400_000_000_000;
     let moved = open_time.plus(interval.nanos().unwrap_or(MONTH).saturating_mul(count));
-    interval.open_time(moved)
+    interval.open_time(moved.max(Timestamp(0)))
 }
 
 /// How many candles open in `[from, to)`, both on the grid.

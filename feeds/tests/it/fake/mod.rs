@@ -222,14 +222,24 @@ pub async fn closed_door(
     status: &'static str,
     headers: &'static str,
 ) -> (SocketAddr, watch::Receiver<Vec<tokio::time::Instant>>) {
+    doors(vec![(status, headers, "")]).await
+}
+
+/// Gives these answers in turn, the last one for good, and says when they were asked for: status, headers, body.
+pub async fn doors(
+    answers: Vec<(&'static str, &'static str, &'static str)>,
+) -> (SocketAddr, watch::Receiver<Vec<tokio::time::Instant>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (came, times) = watch::channel(Vec::new());
     tokio::spawn(async move {
+        let last = answers[answers.len() - 1];
+        let mut answers = answers.into_iter();
         while let Ok((mut stream, _)) = listener.accept().await {
             came.send_modify(|times| times.push(tokio::time::Instant::now()));
             let _ = request(&mut stream).await;
-            let _ = stream.write_all(&response(status, headers, "")).await;
+            let (status, headers, body) = answers.next().unwrap_or(last);
+            let _ = stream.write_all(&response(status, headers, body)).await;
         }
     });
     (address, times)
