@@ -24,7 +24,7 @@ key = "kai-test-key"
 connections = 10
 "#;
 
-fn script(name: &str) -> String {
+pub(crate) fn script(name: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name).to_str().unwrap().to_owned()
 }
 
@@ -37,6 +37,15 @@ fn python() -> Option<String> {
         eprintln!("skipped: run tests/run.sh, which prepares the clients");
     }
     python
+}
+
+/// The same, if it has this package as well.
+pub(crate) fn python_with(package: &str) -> Option<String> {
+    let python = python()?;
+    let asked = std::process::Command::new(&python).args(["-c", &format!("import {package}")]).output().unwrap();
+    let has_it = asked.status.success();
+    assert!(has_it || std::env::var_os("KANDLE_REQUIRE_CLIENTS").is_none(), "{python} has no {package}");
+    has_it.then_some(python)
 }
 
 #[test]

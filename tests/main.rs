@@ -8,6 +8,7 @@ mod end_to_end;
 mod fixtures;
 mod follower;
 mod golden;
+mod history;
 mod hostile;
 mod import;
 mod loadtest;

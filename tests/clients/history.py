@@ -1,7 +1,7 @@
 """Reads history over HTTP with pandas and polars, in each format and page by page, and compares every field with the files
 that it was loaded from.
 
-    history.py http://127.0.0.1:8080 FOLDER [--symbols N]
+    history.py http://127.0.0.1:8080 FOLDER [--first N] [--symbols N]
 
 FOLDER is the one with `history/` and `rollup/`. The server has the 1h candles of `history/` as `binance:SYMBOL`, the 5m candles of
 `rollup/` as `binance:BTCUSDT` and `binance:SOLUSDT`, the seconds as `coinbase:BTC-USD`. Needs requests, polars, pandas, pyarrow.
@@ -103,10 +103,10 @@ def holes(rows, step):
     return [(a, b) for a, b in zip(times, times[1:]) if b - a != step]
 
 
-def history(base, folder, symbols):
+def history(base, folder, first, symbols):
     for path in sorted((folder / "history").glob("binance_spot_1h_*.csv.zst")):
         count, gaps = 0, 0
-        want = read(path)
+        want = dict(list(read(path).items())[:first])
         for number, (symbol, rows) in enumerate(want.items()):
             # CSV for all; JSON and Arrow for as many symbols as were asked for.
             for form in READERS if number < symbols else ["csv"]:
@@ -150,8 +150,9 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser()
     arguments.add_argument("base")
     arguments.add_argument("folder", type=Path)
-    arguments.add_argument("--symbols", type=int, default=5)
+    arguments.add_argument("--first", type=int, help="how many symbols of each file the server has; default all")
+    arguments.add_argument("--symbols", type=int, default=5, help="how many of them are read in all formats")
     given = arguments.parse_args()
     rollup(given.base, given.folder)
-    history(given.base, given.folder, given.symbols)
+    history(given.base, given.folder, given.first, given.symbols)
     print("history is what was loaded")
