@@ -65,6 +65,11 @@ impl Follower {
         assert!(!waited.timed_out(), "waited in vain for {what}; {state}");
     }
 
+    /// How many closed candles came so far.
+    pub(crate) fn count(&self) -> usize {
+        self.heard.candles.lock().unwrap().len()
+    }
+
     /// Ends and gives every closed candle in the order in which it came.
     pub(crate) fn end(mut self) -> Vec<Value> {
         self.stop.store(true, Relaxed);

@@ -39,7 +39,7 @@ fn await_history(kandle: &Kandle, states: &[&str]) -> Value {
 }
 
 /// Seconds that were sent one after the other, without a hole.
-fn assert_unbroken(sent: &[Value]) {
+pub(crate) fn assert_unbroken(sent: &[Value]) {
     let mut seconds: Vec<i64> =
         sent.iter().filter(|c| c["interval"] == "1s").map(|c| c["ts"].as_i64().unwrap()).collect();
     seconds.sort_unstable();
@@ -106,10 +106,10 @@ fn a_store_that_is_stopped_under_load_and_started_again_has_all_that_clients_wer
 }
 
 /// A file system of 6 MiB, which only root may mount.
-struct Small(std::path::PathBuf);
+pub(crate) struct Small(pub(crate) std::path::PathBuf);
 
 impl Small {
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let folder = tempdir();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"]).arg(&folder);
@@ -127,7 +127,7 @@ impl Drop for Small {
     }
 }
 
-fn fill(folder: &Path) -> std::path::PathBuf {
+pub(crate) fn fill(folder: &Path) -> std::path::PathBuf {
     let file = folder.join("filler");
     // Writes until there is no room at all.
     let _ = Command::new("dd")

@@ -1,11 +1,16 @@
 //! `serve --record`, and `replay` of what it wrote: an operator can prove which candles were streamed.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use crate::{
     follower::Follower,
+    outage::{Small, assert_unbroken, fill},
     played::{KEY, final_revisions},
     process::{Kandle, command, tempdir},
     replay::quoted,
@@ -89,6 +94,29 @@ fn a_replay_gives_every_candle_that_was_streamed_over_lost_trades_and_a_repaired
 }
 
 #[test]
+fn a_recording_goes_on_over_a_restart_of_a_program_that_keeps_its_history() {
+    let (venue, folder) = (Venue::open(Duration::from_secs(60)), tempdir());
+    let store = format!("[store]\nurl = \"redb:{}\"\n", folder.join("history.redb").display());
+    let record = format!("[record]\ndir = {:?}\n", folder.join("recorded"));
+    let mut kandle = Kandle::serve(&format!("{record}{store}{}{KEY}", venue.config()));
+    venue.await_streams(1);
+    let follower = Follower::start(&kandle, &INTERVALS);
+    follower.until("some seconds", |candles| seconds(candles) >= 4);
+    kandle.terminate();
+    let ended = venue.recording().past().last().unwrap().id;
+    kandle.kill_and_start();
+    follower.until("seconds of the second run", |candles| {
+        let behind = |candle: &&Value| candle["interval"] == "1s" && candle["first_id"].as_u64() > Some(ended + 20);
+        candles.iter().filter(behind).count() >= 6
+    });
+    kandle.terminate();
+    let (replayed, said) = replay(&folder.join("recorded"));
+    let (equal, renumbered) = compare(&final_revisions(follower.end()), &replayed);
+    println!("{equal} candles of two runs are equal, {renumbered} of them but for the number of the revision\n{said}");
+    assert!(equal >= 10, "{equal}");
+}
+
+#[test]
 fn a_killed_recorder_loses_the_last_second_at_the_most() {
     let (venue, folder) = (Venue::open(Duration::from_secs(60)), tempdir().join("recorded"));
     let mut kandle = Kandle::serve(&format!("[record]\ndir = {folder:?}\n{}{KEY}", venue.config()));
@@ -104,6 +132,43 @@ fn a_killed_recorder_loses_the_last_second_at_the_most() {
     assert!(said.contains("ends torn"), "{said}");
     let (equal, _) = compare(&sent, &replayed);
     assert!(equal >= 3, "{equal}");
+}
+
+/// Waits until the metrics say whether the disk takes nothing.
+fn await_failing(kandle: &Kandle, is_failing: bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let line = format!("kandle_record_failing {}", u8::from(is_failing));
+    while !kandle.get("/metrics").unwrap().lines().any(|known| known == line) {
+        assert!(Instant::now() < deadline, "not: {line}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_recording_and_not_the_stream_and_it_goes_on_when_there_is_room() {
+    let Some(small) = Small::mount() else { return };
+    let (venue, folder) = (Venue::open(Duration::from_secs(60)), small.0.join("recorded"));
+    let mut kandle = Kandle::serve(&format!("[record]\ndir = {folder:?}\n{}{KEY}", venue.config()));
+    venue.await_streams(1);
+    let follower = Follower::start(&kandle, &INTERVALS);
+    follower.until("some seconds", |candles| seconds(candles) >= 4);
+    let whole = follower.count();
+    let filler = fill(&small.0);
+    await_failing(&kandle, true);
+    let seen = follower.count();
+    follower.until("seconds while the disk is full", |candles| candles.len() >= seen + 4);
+    std::fs::remove_file(filler).unwrap();
+    await_failing(&kandle, false);
+    let seen = follower.count();
+    follower.until("seconds that are recorded again", |candles| candles.len() >= seen + 4);
+    kandle.terminate();
+    let sent = follower.end();
+    assert_unbroken(&sent);
+    let (replayed, said) = replay(&folder);
+    assert!(said.contains("lines are missing"), "{said}");
+    let (equal, _) = compare(&final_revisions(sent[..whole].to_vec()), &replayed);
+    let last = sent.last().unwrap()["ts"].as_i64().unwrap();
+    assert!(equal >= 4 && replayed.contains_key(&("1s".to_owned(), last - last % 1000)), "{equal}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     thread::sleep,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{
     follower::Follower,
     played::{KEY, assert_same, final_revisions, whole},
     process::Kandle,
-    venue::Venue,
+    venue::{Venue, recording},
 };
 
 const INTERVALS: [&str; 5] = ["1s", "5s", "15s", "30s", "1m"];
@@ -26,7 +26,7 @@ struct Chance(u64);
 
 impl Chance {
     fn new() -> Self {
-        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let now = || recording::now_ms().unsigned_abs();
         let seed = std::env::var("KANDLE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now);
         println!("KANDLE_SEED={seed}");
         Self(seed | 1)
@@ -72,10 +72,10 @@ fn a_program_that_is_killed_again_and_again_ends_with_the_candles_of_one_that_wa
         candles.iter().any(|candle| candle["interval"] == "1s" && candle["ts"].as_i64() > Some(back + 3_000))
     });
     // What is whole by now is repaired a little later.
-    let deadline = SystemTime::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     let seconds = loop {
         let seconds = stored(&kandle, "1s", begun.ms - begun.ms % 1000 + 1000, back);
-        if seconds.values().all(is_sound) || SystemTime::now() > deadline {
+        if seconds.values().all(is_sound) || Instant::now() > deadline {
             break seconds;
         }
         sleep(Duration::from_millis(200));

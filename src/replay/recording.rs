@@ -39,6 +39,9 @@ const HALF_TICK: i64 = 5_000_000;
 /// How many lines are read between two looks at what can be written.
 const LINES_PER_TURN: u64 = 4096;
 
+/// Instruments and the names that clients know them by.
+type Labels = Vec<(Symbol, String)>;
+
 /// Reads all files and writes their candles.
 pub(super) fn fold(args: &ReplayArgs, writer: &mut dyn Write, progress: &ProgressBar) -> anyhow::Result<Tally> {
     let (head, directory, labels) = instruments(args)?;
@@ -96,8 +99,8 @@ pub(super) fn fold(args: &ReplayArgs, writer: &mut dyn Write, progress: &Progres
 }
 
 /// The settings of the first file and the instruments of all.
-fn instruments(args: &ReplayArgs) -> anyhow::Result<(Head, Arc<Directory>, Vec<(Symbol, String)>)> {
-    let (mut first, mut directory, mut labels) = (None::<Head>, Directory::new(), Vec::new());
+fn instruments(args: &ReplayArgs) -> anyhow::Result<(Head, Arc<Directory>, Labels)> {
+    let (mut first, mut directory, mut labels) = (None::<Head>, Directory::new(), Labels::new());
     for path in &args.files {
         let mut found = Vec::new();
         let head = folder::head(path, |name, alias| found.push((name.to_owned(), alias.to_owned())));
@@ -119,7 +122,7 @@ fn instruments(args: &ReplayArgs) -> anyhow::Result<(Head, Arc<Directory>, Vec<(
 
 fn register(
     directory: &mut Directory,
-    labels: &mut Vec<(Symbol, String)>,
+    labels: &mut Labels,
     venue: Venue,
     name: &str,
     alias: String,
@@ -136,7 +139,7 @@ struct Desk {
     shard: Shard,
     out: Outputs,
     directory: Arc<Directory>,
-    labels: Vec<(Symbol, String)>,
+    labels: Labels,
     intervals: Vec<Interval>,
     now: Timestamp,
     late_window: i64,
@@ -147,7 +150,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(head: &Head, directory: &Arc<Directory>, labels: Vec<(Symbol, String)>, intervals: &[Interval]) -> Self {
+    fn new(head: &Head, directory: &Arc<Directory>, labels: Labels, intervals: &[Interval]) -> Self {
         let Head { late_window_ms, close_delay_ms, run, .. } = *head;
         let config = ShardConfig { late_window_ms, close_delay_ms, keeps: true, ..ShardConfig::default() };
         let symbols = directory.symbols().map(|(symbol, _)| symbol);

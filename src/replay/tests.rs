@@ -174,3 +174,12 @@ fn every_form_of_a_recorded_line_is_told_apart() {
         assert_eq!(recorded(line), Recorded::Malformed);
     }
 }
+
+#[test]
+fn a_reader_of_frames_passes_the_other_lines_of_a_recording_by() {
+    use super::frames::{Recorded, recorded};
+    for line in ["#kandle <- 1 binance 1 300000 1000", "#from <- 1 2", "#trades <- 1 BTCUSDT 1 2 [{}]", "#time <- 1"] {
+        assert_eq!(recorded(line.as_bytes()), Recorded::Other, "{line}");
+    }
+    assert_eq!(recorded(b"#open <-> 1 2 wss://x"), Recorded::Opened);
+}

@@ -102,10 +102,8 @@ impl TapeFile {
     }
 
     /// Ends the file properly.
-    pub(super) fn finish(self) -> io::Result<u64> {
-        let mut counted = self.encoder.finish()?;
-        counted.flush()?;
-        Ok(counted.bytes)
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.encoder.finish()?.flush()
     }
 
     /// Gives the file up after a failed write: what was flushed stays, the torn rest goes.

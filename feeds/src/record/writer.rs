@@ -118,12 +118,14 @@ impl Writer {
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
         let part_max = PART_BYTES_MAX.min(self.config.bytes_max / PARTS_MIN);
         let Some(lane) = self.lanes.get_mut(&entry.venue) else { return Ok(()) };
-        if let Some(file) = lane.file.take_if(|file| !file.name.reaches(entry.ts) || file.len() >= part_max) {
-            let (name, bytes) = (file.name, file.len());
-            self.kept.push((name, bytes));
-            let bytes = file.finish()?;
-            if let Some(last) = self.kept.last_mut() {
-                last.1 = bytes;
+        if let Some(file) = &mut lane.file
+            && (!file.name.reaches(entry.ts) || file.len() >= part_max)
+        {
+            // If the disk does not even take this, the lines since the last flush are counted.
+            file.flush(Timestamp(i64::MIN))?;
+            self.kept.push((file.name, file.len()));
+            if let Some(file) = lane.file.take() {
+                file.finish()?;
             }
         }
         if lane.file.is_none() {
