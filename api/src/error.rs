@@ -31,6 +31,9 @@ pub(crate) enum ApiError {
     /// A page cannot be written in the Arrow format, for a reason that is ours.
     #[error("the page cannot be written")]
     Arrow(#[source] arrow_schema::ArrowError),
+    /// The same, found while its chunks were written.
+    #[error("the page cannot be written")]
+    Body(#[source] axum::BoxError),
     /// The store does not answer.
     #[error("the history cannot be read just now")]
     History(#[source] StoreError),
@@ -52,7 +55,7 @@ impl ApiError {
             Self::UnknownSymbol { .. } => (StatusCode::NOT_FOUND, "unknown_symbol"),
             Self::Unrepresentable { .. } => (StatusCode::NOT_ACCEPTABLE, "not_representable"),
             Self::History(_) => (StatusCode::SERVICE_UNAVAILABLE, "history_unavailable"),
-            Self::Foreign(_) | Self::Arrow(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Foreign(_) | Self::Arrow(_) | Self::Body(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }
@@ -78,6 +81,7 @@ impl IntoResponse for ApiError {
             }
             Self::Unrepresentable { .. } => body["field"] = json!("format"),
             Self::Arrow(source) => tracing::error!(error = %source, "a page could not be written"),
+            Self::Body(source) => tracing::error!(error = %source, "a page could not be written"),
             // What went wrong is for the operator: its text may name files and hosts.
             Self::History(source) | Self::Foreign(source) => {
                 let cause = std::error::Error::source(source).map(ToString::to_string);

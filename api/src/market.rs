@@ -2,7 +2,8 @@
 //!
 //! `query` (what can be asked) → `subject` (of which instrument) → `page` (which candles: `level` reads one interval from the
 //! store and the running engine, `cover` takes shorter ones where it has holes, `rollup` merges them, `fill` closes holes) →
-//! `answer` (tag, caching, next page) → `json`, `csv`, `arrow` (how rows are written, in `chunks`). Read `page` first.
+//! `answer` (tag, caching, next page) → `json`, `csv`, `arrow` (how rows are written, in `chunks`); `kept` has pages that can change no
+//! more. Read `page` first.
 
 mod answer;
 mod arrow;
@@ -13,6 +14,7 @@ mod cursor;
 mod fields;
 mod fill;
 mod json;
+mod kept;
 mod level;
 mod nearest;
 mod page;
@@ -24,19 +26,22 @@ mod trades;
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use engine::{json::write_ticker, market::Timestamp};
+use store::StoredCandle;
 
 use self::{
     answer::{Head, Tag, sure},
     chunks::Chunks,
     csv::Csv,
     json::Json,
+    kept::{Kept, Key},
     level::{Reader, SETTLED_AFTER_NS},
     nearest::nearest,
     page::Page,
@@ -53,19 +58,25 @@ type Shared = Arc<dyn View>;
 /// The routes below `/v1/market` that tell prices. A symbol may have slashes, escaped or not.
 pub(crate) fn router() -> Router<Shared> {
     Router::new()
-        .route("/v1/market/ohlcv/{*symbol}", get(ohlcv))
+        .route("/v1/market/ohlcv/{*symbol}", get(ohlcv).layer(Extension(Arc::new(Kept::default()))))
         .route("/v1/market/trades/{*symbol}", get(trades))
         .route("/v1/market/ticker", get(ticker))
 }
 
 async fn ohlcv(
     State(view): State<Shared>,
+    Extension(kept): Extension<Arc<Kept>>,
     Path(symbol): Path<String>,
     RawQuery(text): RawQuery,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = query::Candles::parse(&text.unwrap_or_default(), &headers)?;
+    let format = query.shape.format;
+    let key = Key::new(&uri, format);
+    if let Some(answer) = kept.find(&key, view.now_ms()) {
+        return sealed(&uri, &headers, format, answer);
+    }
     let history = view.history();
     let store = history.as_ref();
     let subject = Subject::find(&*view, store, &symbol).await?;
@@ -75,21 +86,43 @@ async fn ohlcv(
     let next = page.next.map(|cursor| cursor.encode(&subject.source));
     let mut tag = Tag::new(query.shape, &subject.label, next.as_deref());
     page.rows.iter().for_each(|row| tag.candle(row));
+    let tag = tag.text();
     let settled = now.plus(-SETTLED_AFTER_NS);
     let is_sealed = page.is_whole && page.rows.last().is_some_and(|row| row.candle.close_time <= settled);
-    let (uri, headers, format) = (&uri, &headers, query.shape.format);
-    let head = Head { uri, headers, format, tag, is_sealed, next: next.as_deref() };
-    match format {
-        Format::Json => head.answer(|| {
-            let json = Json::candles(subject, query.interval, query.shape.form, next.clone());
-            sure(Chunks::new(page.rows, json))
-        }),
-        Format::Csv => head.answer(|| sure(Chunks::new(page.rows, Csv::new(&subject)))),
-        Format::Arrow => head.answer(|| {
-            let batches = arrow::candles(&subject, &page.rows)?;
-            Ok(batches.map(|chunk| chunk.map_err(Into::into)))
-        }),
+    if is_sealed && page.rows.len() <= kept::ROWS_MAX {
+        let body = encoded(subject, &query, page.rows, next.clone())?.collect::<Result<Vec<_>, _>>();
+        let body = body.map_err(ApiError::Body)?.concat().into();
+        let answer = kept::Answer { body, tag, next };
+        kept.keep(key, answer.clone(), view.now_ms());
+        return sealed(&uri, &headers, format, answer);
     }
+    let head = Head { uri: &uri, headers: &headers, format, tag: &tag, is_sealed, next: next.as_deref() };
+    head.answer(|| encoded(subject, &query, page.rows, next.clone()))
+}
+
+/// A page that can change no more, from memory.
+fn sealed(uri: &Uri, headers: &HeaderMap, format: Format, answer: kept::Answer) -> Result<Response, ApiError> {
+    let head = Head { uri, headers, format, tag: &answer.tag, is_sealed: true, next: answer.next.as_deref() };
+    head.answer(|| sure(std::iter::once(answer.body)))
+}
+
+type Encoded = Box<dyn Iterator<Item = Result<Bytes, axum::BoxError>> + Send>;
+
+/// The chunks of a page of candles.
+fn encoded(
+    subject: Subject,
+    query: &query::Candles,
+    rows: Vec<StoredCandle>,
+    next: Option<String>,
+) -> Result<Encoded, ApiError> {
+    Ok(match query.shape.format {
+        Format::Json => {
+            let json = Json::candles(subject, query.interval, query.shape.form, next);
+            Box::new(sure::<ApiError>(Chunks::new(rows, json))?)
+        }
+        Format::Csv => Box::new(sure::<ApiError>(Chunks::new(rows, Csv::new(&subject)))?),
+        Format::Arrow => Box::new(arrow::candles(&subject, &rows)?.map(|chunk| chunk.map_err(Into::into))),
+    })
 }
 
 async fn trades(
@@ -109,7 +142,8 @@ async fn trades(
     let mut tag = Tag::new(query.shape, &subject.label, next.as_deref());
     page.rows.iter().for_each(|row| tag.trade(row));
     let (uri, headers, format) = (&uri, &headers, query.shape.format);
-    let head = Head { uri, headers, format, tag, is_sealed: false, next: next.as_deref() };
+    let tag = tag.text();
+    let head = Head { uri, headers, format, tag: &tag, is_sealed: false, next: next.as_deref() };
     match format {
         Format::Json => head.answer(|| {
             let json = Json::trades(subject, query.shape.form, next.clone());

@@ -69,7 +69,7 @@ impl Tag {
     }
 
     /// Its text. It is weak: a compressed answer has other bytes and the same tag.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("W/\"{:016x}\"", self.0.finish())
     }
 }
@@ -83,7 +83,7 @@ pub(crate) struct Head<'a> {
     /// In which format it is answered.
     pub(crate) format: Format,
     /// The page's tag.
-    pub(crate) tag: Tag,
+    pub(crate) tag: &'a str,
     /// Whether the rows will be the same whenever they are asked for.
     pub(crate) is_sealed: bool,
     /// The cursor of the next page.
@@ -96,8 +96,7 @@ impl Head<'_> {
     where
         I: Iterator<Item = Result<Bytes, axum::BoxError>> + Send + 'static,
     {
-        let tag = self.tag.text();
-        let mut response = if self.is_known(&tag) {
+        let mut response = if self.is_known() {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut response = Response::new(body(chunks()?));
@@ -113,7 +112,7 @@ impl Head<'_> {
                 headers.insert(name, value);
             }
         };
-        insert(header::ETAG, &tag);
+        insert(header::ETAG, self.tag);
         if let Some(cursor) = self.next {
             insert(NEXT_CURSOR, cursor);
             insert(header::LINK, &format!("<{}>; rel=\"next\"", with_cursor(self.uri, cursor)));
@@ -122,10 +121,10 @@ impl Head<'_> {
     }
 
     /// Whether the client has the page already (RFC 9110 §13.1.2; tags are compared as weak ones).
-    fn is_known(&self, tag: &str) -> bool {
+    fn is_known(&self) -> bool {
         let lists = self.headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|list| list.to_str().ok());
         let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-        let own = opaque(tag);
+        let own = opaque(self.tag);
         lists.flat_map(|list| list.split(',')).any(|other| other.trim() == "*" || opaque(other) == own)
     }
 }

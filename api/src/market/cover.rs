@@ -31,6 +31,13 @@ impl Cover {
         Self { way, levels, place, end }
     }
 
+    /// The next piece if it is one of the interval itself, was read already and has no hole before it: most are.
+    pub(crate) fn next_own(&mut self) -> Option<StoredCandle> {
+        let row = self.levels.first_mut()?.take_at(self.place)?;
+        self.place = self.way.far(&row.candle);
+        Some(row)
+    }
+
     /// The next piece.
     ///
     /// # Errors

@@ -55,7 +55,9 @@ impl Rows {
         }
         self.is_sealed &= row.candle.is_closed && row.candle.state != State::Partial;
         self.at = row.candle.close_time;
-        self.before = Some(row);
+        if self.fill == Fill::Flat {
+            self.before = Some(row);
+        }
         self.shown.push(row);
         true
     }

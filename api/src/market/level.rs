@@ -98,6 +98,12 @@ impl Level {
         }
     }
 
+    /// Takes the first candle if it begins at `place`.
+    pub(crate) fn take_at(&mut self, place: i64) -> Option<StoredCandle> {
+        let is_there = self.rows.front().is_some_and(|row| self.way.near(&row.candle) == place);
+        if is_there { self.rows.pop_front() } else { None }
+    }
+
     async fn read(&mut self, reader: &Reader<'_>, place: i64) -> Result<(), ApiError> {
         let place = place.max(self.next);
         let Span { from, to } = self.span;
@@ -130,6 +136,12 @@ impl Level {
             Some(running) => running,
             None => self.ask_engine(reader).await,
         };
+        if running.is_empty() && self.way == Way::Forward {
+            // The page as it came, without a copy.
+            self.rows = stored.into();
+            self.running = Some(running);
+            return Ok(());
+        }
         let stored = stored.into_iter().filter(|row| row.candle.open_time >= seen.from);
         let counted = running.iter().filter(|row| (seen.from..seen.to).contains(&row.candle.open_time));
         merge(stored, counted.copied(), &mut self.rows);

@@ -86,6 +86,14 @@ impl Plan {
         let filled_to = span.to.min(over);
         let mut work = 0;
         let next = loop {
+            // The common case: nothing is missing, nothing is to be merged.
+            while !rows.is_full() {
+                let own = slots.take_own(rows.at());
+                let Some(row) = own.or_else(|| slots.pending().is_none().then(|| cover.next_own()).flatten()) else {
+                    break;
+                };
+                rows.take(row);
+            }
             let piece = cover.next(reader).await?;
             let is_end = piece.is_none();
             let row = match piece {

@@ -58,6 +58,12 @@ impl Slots {
         self.pending.take().map(|slot| slot.finish(self.now))
     }
 
+    /// The candle that is not finished yet, if it is one of the interval itself and opens at `at`.
+    pub(crate) fn take_own(&mut self, at: Timestamp) -> Option<StoredCandle> {
+        let slot = self.pending.take_if(|slot| slot.is_own && slot.row.candle.open_time == at)?;
+        Some(slot.row)
+    }
+
     /// Open time of the candle that is not finished yet.
     pub(crate) fn pending(&self) -> Option<Timestamp> {
         self.pending.map(|slot| slot.row.candle.open_time)

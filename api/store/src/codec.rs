@@ -129,9 +129,24 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u128) {
 }
 
 /// Reads a number in LEB128; `None` if it is cut off or does not fit into 128 bits.
+#[inline]
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u128> {
-    let mut value = 0_u128;
-    for shift in (0..128).step_by(7) {
+    // Nearly all numbers are short, and 64 bits are shifted faster than 128.
+    let mut short = 0_u64;
+    for shift in (0..56).step_by(7) {
+        let byte = *bytes.split_off_first()?;
+        short |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(short.into());
+        }
+    }
+    take_long(bytes, short)
+}
+
+/// The rest of a number whose first eight bytes are read.
+fn take_long(bytes: &mut &[u8], short: u64) -> Option<u128> {
+    let mut value = u128::from(short);
+    for shift in (56..128).step_by(7) {
         let byte = *bytes.split_off_first()?;
         let part = u128::from(byte & 0x7f);
         if shift == 126 && part > 3 {

@@ -36,7 +36,7 @@ async fn only_a_range_that_can_change_no_more_is_immutable() {
     let mut partial = candle("1m", 20);
     partial.state = engine::candle::State::Partial;
     stage.write(batch((0..10).chain([12, 13]).map(|number| candle("1m", number)).chain([partial]))).await;
-    stage.view.now.store(START + 24 * HOUR + 14 * 60_000, Ordering::Relaxed);
+    stage.view.now.store(START + 24 * HOUR + 13 * 60_000, Ordering::Relaxed);
     let immutable = async |query: &str| {
         let response = stage.get(&format!("/v1/market/ohlcv/BTC?interval=1m&{query}")).await;
         let text = response.headers()["cache-control"].to_str().unwrap().to_owned();
@@ -44,6 +44,9 @@ async fn only_a_range_that_can_change_no_more_is_immutable() {
         text != "no-cache"
     };
     let range = |from: i64, to: i64| format!("start={}&end={}", START + from * 60_000, START + to * 60_000);
+    // Younger than a day, and then no more.
+    assert!(!immutable(&range(12, 14)).await);
+    stage.view.now.fetch_add(60_000, Ordering::Relaxed);
     assert!(immutable(&range(0, 10)).await);
     assert!(immutable(&format!("{}&limit=3", range(0, 14))).await);
     assert!(immutable(&range(12, 14)).await);
@@ -55,9 +58,6 @@ async fn only_a_range_that_can_change_no_more_is_immutable() {
     // An open end, or an open begin.
     assert!(!immutable(&format!("start={START}&limit=3")).await);
     assert!(!immutable(&format!("end={}&limit=3", START + 600_000)).await);
-    // Younger than a day.
-    stage.view.now.store(START + 24 * HOUR + 13 * 60_000, Ordering::Relaxed);
-    assert!(!immutable(&range(12, 14)).await);
     // A page behind a cursor has both ends.
     let page = stage.json(&format!("/v1/market/ohlcv/BTC?interval=1m&{}&limit=3", range(0, 10))).await;
     assert!(immutable(&format!("cursor={}&limit=3", page["next_cursor"].as_str().unwrap())).await);
@@ -76,6 +76,33 @@ async fn the_next_page_is_named_in_the_headers_of_every_format() {
         let next = link.trim_start_matches('<').split_once('>').unwrap().0;
         assert!(!stage.get(next).await.headers().contains_key("x-next-cursor"));
     }
+}
+
+#[tokio::test]
+async fn a_page_that_is_kept_is_the_same_in_every_form_and_is_read_again_after_a_minute() {
+    let stage = Stage::embedded().await;
+    stage.write(batch((0..50).map(|number| candle("1m", number)))).await;
+    stage.view.now.store(START + 26 * HOUR, Ordering::Relaxed);
+    let path = format!("/v1/market/ohlcv/BTC?interval=1m&start={START}&end={}&limit=30", START + 50 * 60_000);
+    let headers = |response: &reqwest::Response| {
+        let of = |name: &str| response.headers().get(name).cloned();
+        ["etag", "cache-control", "content-type", "x-next-cursor", "link", "vary"].map(of)
+    };
+    for accept in ["application/json", "text/csv", "application/vnd.apache.arrow.stream"] {
+        let first = stage.ask(&path, &[("accept", accept)]).await;
+        assert_eq!(first.headers()["cache-control"], "public, max-age=31536000, immutable");
+        let again = stage.ask(&path, &[("accept", accept)]).await;
+        assert_eq!(headers(&first), headers(&again));
+        let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+        assert_eq!(first.bytes().await.unwrap(), again.bytes().await.unwrap());
+        assert_eq!(stage.ask(&path, &[("accept", accept), ("if-none-match", &tag)]).await.status(), 304);
+    }
+    // What was settled is corrected all the same, by an import.
+    let mut corrected = candle("1m", 3);
+    corrected.revision = 1;
+    stage.write(batch([corrected])).await;
+    stage.view.now.fetch_add(60_000, Ordering::Relaxed);
+    assert_eq!(stage.json(&path).await["candles"][3]["revision"], 1);
 }
 
 #[tokio::test]
