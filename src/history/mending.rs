@@ -11,7 +11,10 @@ use engine::{
     interval::Interval,
     market::{Directory, Instrument, Symbol, Timestamp, Venue},
 };
-use feeds::{backfill::CandleClient, supervisor::Clock};
+use feeds::{
+    backfill::{BackfillError, CandleClient},
+    supervisor::Clock,
+};
 use store::Store;
 use tokio::{
     sync::{mpsc, watch},
@@ -148,6 +151,10 @@ impl Mending {
                             "candles were fetched from the venue"
                         );
                     }
+                }
+                Err(error) if error.downcast_ref::<BackfillError>().is_some_and(BackfillError::is_terminal) => {
+                    tracing::warn!("candles cannot be fetched: {error:#}");
+                    self.due.remove(&(symbol, interval));
                 }
                 Err(error) => {
                     tracing::warn!("candles cannot be fetched now: {error:#}");
