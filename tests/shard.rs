@@ -484,3 +484,19 @@ fn a_trade_for_a_second_that_the_clock_has_closed_is_a_correction_at_once() {
     let second = snapshot["data"].as_array().unwrap().iter().find(|candle| candle["ts"] == 10_000).unwrap();
     assert_eq!((&second["revision"], &second["trades"]), (&2.into(), &3.into()));
 }
+
+#[test]
+fn a_trade_behind_the_late_window_proves_nothing() {
+    let mut rig = Rig::btc();
+    rig.subscribe("market.BTC.1m", None);
+    rig.turn(T0);
+    for (id, second) in [(1, -5), (2, 1), (3, 30), (5, 32), (6, 61)] {
+        rig.trade(id, T0 + second * 1000, 100, 1);
+    }
+    assert_eq!(closed(&rig.turn(T0 + 62_000)), ["-60s 1 1 r0 partial", "0s 1 3 r0 partial"], "4 is missing");
+    rig.trade(7, T0 + 200_000, 100, 1);
+    rig.turn(T0 + 200_100);
+    rig.shard.on_input(Input::Trade(trade(4, T0 + 31_000, 100, 1, Origin::Repair)));
+    assert_eq!(closed(&rig.turn(T0 + 200_200)), Vec::<String>::new(), "it is not in the candle, which stays partial");
+    assert_eq!(rig.shard.stats().late_dropped, 1);
+}

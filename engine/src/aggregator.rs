@@ -223,6 +223,7 @@ impl Aggregator {
         }
         self.settle();
         self.wake = Timestamp(i64::MAX);
+        let sealed_before = time.plus(-self.rules.late_window);
         for series in &mut self.series {
             let Some(close) = series.newest().map(|candle| candle.close) else { continue };
             series.advance(time, close);
@@ -231,9 +232,9 @@ impl Aggregator {
             if let Some(due) = series.close(time, self.rules.close_delay, proof, out) {
                 self.wake = self.wake.min(due);
             }
-            series.correct(proof, self.proof_changed, out);
+            series.correct(proof, self.proof_changed.then_some(sealed_before), out);
             series.prove_last(proof, out);
-            series.forget(time.plus(-self.rules.late_window), self.rules.history);
+            series.forget(sealed_before, self.rules.history);
         }
         self.is_current_over = self.current.as_ref().is_some_and(|current| self.is_over(current.open_time));
         self.proof_changed = false;
