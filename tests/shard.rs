@@ -248,12 +248,11 @@ fn a_joined_trade_fills_its_part_of_a_hole_once_the_fills_outside_are_taken_away
     assert_eq!((&candle["data"]["volume"], &candle["data"]["trades"]), (&0.063.into(), &9.into()), "{candle}");
     assert!(ops.iter().any(|op| op["op"] == "gap" && op["state"] == "repaired"), "{ops:?}");
 
-    // The same where a fill outside has another price, or is not known: nothing is guessed, and the hole stays.
-    for missing in [(4, 6, 10_001), (4, 0, 0)] {
+    // Where a fill outside has another price, or two holes share the order, nothing is guessed, and the holes stay.
+    for other in [(4, 6, 10_001), (5, 6, 10_000)] {
         let mut rig = Rig::btc();
         rig.subscribe("market.BTC.1m", None);
-        let fills = [(1, 1, 10_000), (2, 1, 10_000), (3, 5, 10_000), missing, (8, 20, 10_000), (9, 1, 10_000)];
-        for (id, quantity, price) in fills.into_iter().filter(|fill| fill.1 > 0) {
+        for (id, quantity, price) in [(2, 1, 10_000), (3, 5, 10_000), other, (8, 20, 10_000), (9, 1, 10_000)] {
             rig.trade(id, T0 + 500, price, quantity);
         }
         rig.turn(T0 + 600);
