@@ -41,6 +41,7 @@ fn crates_import_only_what_the_architecture_allows() {
     wrong.extend(manifest_names("api", &["node", "feeds", "loadtest"]));
     wrong.extend(manifest_names("engine/node", &["api", "loadtest"]));
     wrong.extend(manifest_names("api/store", &["node", "feeds", "api", "loadtest", "uring"]));
+    wrong.extend(manifest_names("api/ledger", &["engine", "node", "feeds", "api", "store", "tokio", "serde", "sqlx"]));
     wrong.extend(manifest_names("engine/uring", &["engine", "node", "feeds", "api", "tokio"]));
     assert!(wrong.is_empty(), "{wrong:?}");
 }
@@ -67,8 +68,8 @@ fn files_are_short_enough_to_read() {
 }
 
 #[test]
-fn the_core_reads_no_clock_and_takes_no_lock() {
-    for path in sources("engine/src") {
+fn the_cores_read_no_clock_and_take_no_lock() {
+    for path in ["engine/src", "api/ledger/src"].iter().flat_map(|folder| sources(folder)) {
         let text = fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
         for word in ["Instant", "SystemTime", "Mutex", "RwLock", "println!", "async fn", "f64", "f32"] {
