@@ -97,4 +97,4 @@ pub use ledger::{Done, Effects, Ledger, Outcome};
 pub use money::{Micros, Timestamp};
 pub use refusal::Refusal;
 pub use tariff::{Tariff, Usage};
-pub use verify::{Fault, Sealed, Verified, Wrong, verify};
+pub use verify::{Fault, Sealed, Verified, Verifier, Wrong, verify};

@@ -78,28 +78,61 @@ pub struct Verified {
 }
 
 /// Recomputes the chain of hashes and every balance from the first entry, and checks each entry by the rules that decided
-/// it. `expected` is a head that was kept elsewhere: without it nobody can tell that the last entries were taken away, or
-/// that all hashes were made anew.
+/// it. Takes one entry after the other, so that a journal can be read in pages.
 ///
 /// Memory grows with the number of transfers (about 300 bytes each), for no id may be used twice.
+#[derive(Debug)]
+pub struct Verifier {
+    book: Book,
+    head: Head,
+    expected: Option<Head>,
+}
+
+impl Verifier {
+    /// Stands before the first entry. `expected` is a head that was kept elsewhere: without it nobody can tell that the last
+    /// entries were taken away, or that all hashes were made anew.
+    #[must_use]
+    pub fn new(expected: Option<&Head>) -> Self {
+        let head = Head::default();
+        Self { book: Book::whole(), head, expected: expected.copied().filter(|expected| *expected != head) }
+    }
+
+    /// Checks the next entry.
+    ///
+    /// # Errors
+    /// What is wrong with it. Nothing behind it says anything then.
+    pub fn check(&mut self, sealed: &Sealed) -> Result<(), Fault> {
+        let position = self.head.sequence + 1;
+        self.head = check(&mut self.book, &self.head, sealed).map_err(|why| Fault { position, why })?;
+        if self.expected == Some(self.head) {
+            self.expected = None;
+        }
+        Ok(())
+    }
+
+    /// What the journal comes to, if it ends here.
+    ///
+    /// # Errors
+    /// The expected head did not come.
+    pub fn finish(self) -> Result<Verified, Fault> {
+        if self.expected.is_some() {
+            return Err(Fault { position: self.head.sequence + 1, why: Wrong::End });
+        }
+        let mut accounts: Vec<_> = self.book.accounts().copied().collect();
+        accounts.sort_by_key(|state| state.account.id);
+        let held = accounts.iter().map(|state| u128::from(state.balance.debits_pending.get())).sum();
+        Ok(Verified { head: self.head, accounts, held })
+    }
+}
+
+/// Verifies a whole journal: see [`Verifier`].
 ///
 /// # Errors
 /// The first entry that is wrong, and why.
 pub fn verify(journal: impl IntoIterator<Item = Sealed>, expected: Option<&Head>) -> Result<Verified, Fault> {
-    let (mut book, mut head) = (Book::whole(), Head::default());
-    let mut is_expected_met = expected.is_none_or(|expected| *expected == head);
-    for sealed in journal {
-        let position = head.sequence + 1;
-        head = check(&mut book, &head, &sealed).map_err(|why| Fault { position, why })?;
-        is_expected_met |= expected.is_some_and(|expected| *expected == head);
-    }
-    if !is_expected_met {
-        return Err(Fault { position: head.sequence + 1, why: Wrong::End });
-    }
-    let mut accounts: Vec<_> = book.accounts().copied().collect();
-    accounts.sort_by_key(|state| state.account.id);
-    let held = accounts.iter().map(|state| u128::from(state.balance.debits_pending.get())).sum();
-    Ok(Verified { head, accounts, held })
+    let mut verifier = Verifier::new(expected);
+    journal.into_iter().try_for_each(|sealed| verifier.check(&sealed))?;
+    verifier.finish()
 }
 
 fn check(book: &mut Book, head: &Head, sealed: &Sealed) -> Result<Head, Wrong> {

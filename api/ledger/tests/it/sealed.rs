@@ -1,7 +1,8 @@
 //! Journals that somebody has been at.
 
 use ledger::{
-    Entry, Event, Fact, Head, Kind, Ledger, Micros, Refusal, Sealed, Settle, Timestamp, TransferId, Wrong, verify,
+    Balancing, Entry, Event, Fact, Head, Kind, Ledger, Micros, Refusal, Sealed, Settle, Timestamp, Transfer,
+    TransferId, Wrong, verify,
 };
 use proptest::{prelude::*, sample::Index};
 use sha2::{Digest, Sha256};
@@ -159,12 +160,24 @@ fn what_cannot_have_happened_is_found_though_every_hash_is_right() {
     check_forged(last, Fact::Done(settle(5001, 4000, 30)), &refused(Refusal::PendingTransferNotFound));
     let overdraft = transfer(5001, USERS[0], BANK, 41, Kind::Post);
     check_forged(last, Fact::Done(overdraft), &refused(Refusal::ExceedsCredits));
+    // What was done says what it came to: 40 was there, and not 41.
+    let Event::Transfer(overdraft) = overdraft else { unreachable!() };
+    let cut = Transfer { balancing: Balancing { debit: true, credit: false }, ..overdraft };
+    check_forged(last, Fact::Done(Event::Transfer(cut)), &Wrong::Different);
     check_forged(last, Fact::Done(transfer(5000, USERS[0], BANK, 60, Kind::Hold { timeout_s: 60 })), &Wrong::Different);
     check_forged(last, Fact::Done(Event::Expire(TransferId(5000))), &refused(Refusal::PendingTransferNotDue));
     let spent = Fact::Refused { id: TransferId(5000), why: Refusal::ExceedsCredits };
     check_forged(last, spent, &Wrong::Different);
     let no_reason = Fact::Refused { id: TransferId(5001), why: Refusal::CodeMustNotBeZero };
     check_forged(last, no_reason, &Wrong::Different);
+}
+
+#[test]
+fn an_entry_that_is_older_than_the_one_before_it_is_wrong() {
+    let (_, mut entries) = journal(&[opening()]);
+    entries.last_mut().unwrap().time = Timestamp::ZERO;
+    reseal(&mut entries);
+    assert_eq!(verify(sealed(&entries), None).unwrap_err().why, Wrong::Time);
 }
 
 #[test]
