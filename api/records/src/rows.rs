@@ -1,0 +1,298 @@
+//! The ledger's tables: what is read into a ledger, what it gives back. One text of SQL for both databases.
+
+use std::collections::BTreeMap;
+
+use ledger::{
+    AccountId, AccountState, Balance, Effects, Entry, Event, Fact, Head, Ledger, Micros, Missing, Record, Sealed,
+    State, Timestamp, TransferId,
+};
+use sqlx::{Any, AnyConnection, Connection, Row, any::AnyRow, query::Query};
+
+use crate::{database::Database, error::RecordsError};
+
+/// Rows in one statement: PostgreSQL takes 65,535 values, SQLite 32,766.
+const ROWS_MAX: usize = 1000;
+
+/// The end of the stored journal.
+pub(crate) async fn head(database: &Database, connection: &mut AnyConnection) -> Result<Head, RecordsError> {
+    let sql =
+        "SELECT h.sequence, j.bytes, j.hash FROM ledger_head h LEFT JOIN ledger_journal j ON j.sequence = h.sequence";
+    let row = sqlx::query(sql).fetch_one(connection).await.map_err(|error| database.unavailable(error))?;
+    match number(database, &row, "sequence")? {
+        0 => Ok(Head::default()),
+        _ => entry(database, &row).map(|entry| entry.head()),
+    }
+}
+
+/// Entries behind number `after`, in order.
+pub(crate) async fn journal(
+    database: &Database,
+    connection: &mut AnyConnection,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Sealed>, RecordsError> {
+    let sql = "SELECT bytes, hash FROM ledger_journal WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+    let query = sqlx::query(sql).bind(signed(after)).bind(signed(limit as u64));
+    let rows = query.fetch_all(connection).await.map_err(|error| database.unavailable(error))?;
+    rows.iter().map(|row| sealed(database, row)).collect()
+}
+
+/// Open holds whose time is over, the first to end first.
+pub(crate) async fn due(
+    database: &Database,
+    connection: &mut AnyConnection,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<TransferId>, RecordsError> {
+    let sql = "SELECT id FROM ledger_transfers WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
+    let query = sqlx::query(sql).bind(signed(now.nanos())).bind(signed(limit as u64));
+    let rows = query.fetch_all(connection).await.map_err(|error| database.unavailable(error))?;
+    rows.iter().map(|row| id(database, row).map(TransferId)).collect()
+}
+
+/// The accounts among `ids`.
+pub(crate) async fn accounts(
+    database: &Database,
+    connection: &mut AnyConnection,
+    ids: &[AccountId],
+) -> Result<Vec<AccountState>, RecordsError> {
+    let sql = |list: &str| {
+        format!(
+            "SELECT a.id, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, j.bytes, j.hash \
+             FROM ledger_accounts a JOIN ledger_journal j ON j.sequence = a.opened WHERE a.id IN {list}"
+        )
+    };
+    let keys: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let rows = fetch_by_id(database, connection, &keys, sql).await?;
+    rows.iter().map(|row| account_state(database, row)).collect()
+}
+
+/// Every account, page by page in the order of ids.
+pub(crate) async fn accounts_behind(
+    database: &Database,
+    connection: &mut AnyConnection,
+    after: Option<AccountId>,
+    limit: usize,
+) -> Result<Vec<AccountState>, RecordsError> {
+    let sql = "SELECT a.id, a.debits_pending, a.debits_posted, a.credits_pending, a.credits_posted, j.bytes, j.hash \
+               FROM ledger_accounts a JOIN ledger_journal j ON j.sequence = a.opened WHERE a.id > $1 ORDER BY a.id LIMIT $2";
+    let query = sqlx::query(sql).bind(key(after.map_or(0, |id| id.0))).bind(signed(limit as u64));
+    let rows = query.fetch_all(connection).await.map_err(|error| database.unavailable(error))?;
+    rows.iter().map(|row| account_state(database, row)).collect()
+}
+
+/// What is known of the ids among `ids`.
+pub(crate) async fn transfers(
+    database: &Database,
+    connection: &mut AnyConnection,
+    ids: &[TransferId],
+) -> Result<Vec<(TransferId, Record)>, RecordsError> {
+    let sql = |list: &str| {
+        format!(
+            "SELECT t.id, t.state, j.bytes, j.hash \
+             FROM ledger_transfers t JOIN ledger_journal j ON j.sequence = t.sequence WHERE t.id IN {list}"
+        )
+    };
+    let keys: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let rows = fetch_by_id(database, connection, &keys, sql).await?;
+    let record = |row| {
+        let entry = entry(database, row)?;
+        let state = state(number(database, row, "state")?).ok_or_else(|| database.foreign("a state of a transfer"))?;
+        Ok((TransferId(id(database, row)?), Record { fact: entry.fact, time: entry.time, state }))
+    };
+    rows.iter().map(record).collect()
+}
+
+/// Loads all that the events want.
+pub(crate) async fn load(
+    database: &Database,
+    connection: &mut AnyConnection,
+    ledger: &mut Ledger,
+    chains: &[Vec<Event>],
+) -> Result<(), RecordsError> {
+    loop {
+        let missing = ledger.missing(chains.iter().flatten());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (mut account_ids, mut transfer_ids) = (Vec::new(), Vec::new());
+        for missing in missing {
+            match missing {
+                Missing::Account(id) => account_ids.push(id),
+                Missing::Transfer(id) => transfer_ids.push(id),
+            }
+        }
+        for state in accounts(database, connection, &account_ids).await? {
+            ledger.load_account(state.account.id, Some(state));
+        }
+        for (id, record) in transfers(database, connection, &transfer_ids).await? {
+            ledger.load_transfer(id, Some(record));
+        }
+        // The rest does not exist; what is known stays.
+        account_ids.into_iter().for_each(|id| ledger.load_account(id, None));
+        transfer_ids.into_iter().for_each(|id| ledger.load_transfer(id, None));
+    }
+}
+
+/// Writes in one transaction, unless another process has written since `before`: then nothing, and `false`.
+pub(crate) async fn write(
+    connection: &mut AnyConnection,
+    before: &Head,
+    effects: &Effects,
+) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let after = before.sequence + effects.entries.len() as u64;
+    // First, so that another writer waits here and then finds another sequence.
+    let moved = sqlx::query("UPDATE ledger_head SET sequence = $1 WHERE sequence = $2");
+    let moved = moved.bind(signed(after)).bind(signed(before.sequence)).execute(&mut *transaction).await?;
+    if moved.rows_affected() != 1 {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    let (mut opened, mut used) = (BTreeMap::new(), BTreeMap::new());
+    for entry in &effects.entries {
+        match &entry.fact {
+            Fact::Done(Event::Open(account)) => drop(opened.insert(account.id, entry.sequence)),
+            Fact::Done(event) => used.extend(event.transfer_id().map(|id| (id, entry.sequence))),
+            Fact::Refused { id, .. } => drop(used.insert(*id, entry.sequence)),
+        }
+    }
+    let sql = |values: &str| format!("INSERT INTO ledger_journal (sequence, bytes, hash) VALUES {values}");
+    insert(&mut transaction, &effects.entries, 3, sql, |query, entry| {
+        query.bind(signed(entry.sequence)).bind(entry.bytes()).bind(entry.hash.to_vec())
+    })
+    .await?;
+    // Of a row that is there, `opened` and `sequence` stay: the 0 that stands for them is not written.
+    let sql = |values: &str| {
+        format!(
+            "INSERT INTO ledger_accounts (id, opened, debits_pending, debits_posted, credits_pending, credits_posted) \
+             VALUES {values} ON CONFLICT (id) DO UPDATE SET \
+             debits_pending = excluded.debits_pending, debits_posted = excluded.debits_posted, \
+             credits_pending = excluded.credits_pending, credits_posted = excluded.credits_posted"
+        )
+    };
+    insert(&mut transaction, &effects.accounts, 6, sql, |query, AccountState { account, balance }| {
+        let query = query.bind(key(account.id.0)).bind(signed(opened.get(&account.id).copied().unwrap_or_default()));
+        let query = query.bind(signed(balance.debits_pending.get())).bind(signed(balance.debits_posted.get()));
+        query.bind(signed(balance.credits_pending.get())).bind(signed(balance.credits_posted.get()))
+    })
+    .await?;
+    let sql = |values: &str| {
+        format!(
+            "INSERT INTO ledger_transfers (id, sequence, state, expires_at) VALUES {values} \
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at"
+        )
+    };
+    insert(&mut transaction, &effects.transfers, 4, sql, |query, (id, record)| {
+        let query = query.bind(key(id.0)).bind(signed(used.get(id).copied().unwrap_or_default()));
+        query.bind(state_number(record.state)).bind(record.expires_at().map(|at| signed(at.nanos())))
+    })
+    .await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+type AnyQuery<'q> = Query<'q, Any, sqlx::any::AnyArguments<'q>>;
+
+async fn insert<T>(
+    connection: &mut AnyConnection,
+    rows: &[T],
+    columns: usize,
+    sql: impl Fn(&str) -> String,
+    bind: impl for<'q> Fn(AnyQuery<'q>, &T) -> AnyQuery<'q>,
+) -> Result<(), sqlx::Error> {
+    for rows in rows.chunks(ROWS_MAX) {
+        let sql = sql(&placeholders(rows.len(), columns));
+        let query = rows.iter().fold(sqlx::query(&sql), &bind);
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn fetch_by_id(
+    database: &Database,
+    connection: &mut AnyConnection,
+    ids: &[u128],
+    sql: impl Fn(&str) -> String,
+) -> Result<Vec<AnyRow>, RecordsError> {
+    let mut rows = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(ROWS_MAX) {
+        let sql = sql(&placeholders(1, ids.len()));
+        let query = ids.iter().fold(sqlx::query(&sql), |query, id| query.bind(key(*id)));
+        rows.extend(query.fetch_all(&mut *connection).await.map_err(|error| database.unavailable(error))?);
+    }
+    Ok(rows)
+}
+
+/// `($1, $2), ($3, $4)` for two rows of two columns.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let numbers: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", numbers.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+fn account_state(database: &Database, row: &AnyRow) -> Result<AccountState, RecordsError> {
+    let Entry { fact: Fact::Done(Event::Open(account)), .. } = entry(database, row)? else {
+        return Err(database.foreign("an account whose entry opens none"));
+    };
+    let micros = |column| number(database, row, column).map(|micros| Micros::new(micros).unwrap_or(Micros::MAX));
+    let balance = Balance {
+        debits_pending: micros("debits_pending")?,
+        debits_posted: micros("debits_posted")?,
+        credits_pending: micros("credits_pending")?,
+        credits_posted: micros("credits_posted")?,
+    };
+    if account.id.0 == id(database, row)? {
+        Ok(AccountState { account, balance })
+    } else {
+        Err(database.foreign("an account whose entry opens another"))
+    }
+}
+
+fn entry(database: &Database, row: &AnyRow) -> Result<Entry, RecordsError> {
+    let sealed = sealed(database, row)?;
+    Entry::decode(&sealed.bytes, sealed.hash).map_err(|error| database.foreign(format!("a journal entry: {error}")))
+}
+
+fn sealed(database: &Database, row: &AnyRow) -> Result<Sealed, RecordsError> {
+    let field = |column| row.try_get::<Vec<u8>, _>(column).map_err(|error| database.foreign(error.to_string()));
+    let hash = field("hash")?.try_into().map_err(|_| database.foreign("a hash that has not 32 bytes"))?;
+    Ok(Sealed { bytes: field("bytes")?, hash })
+}
+
+fn id(database: &Database, row: &AnyRow) -> Result<u128, RecordsError> {
+    let bytes = row.try_get::<Vec<u8>, _>("id").map_err(|error| database.foreign(error.to_string()))?;
+    bytes.try_into().map(u128::from_be_bytes).map_err(|_| database.foreign("an id that has not 16 bytes"))
+}
+
+fn number(database: &Database, row: &AnyRow, column: &str) -> Result<u64, RecordsError> {
+    let number = row.try_get::<i64, _>(column).map_err(|error| database.foreign(error.to_string()))?;
+    u64::try_from(number).map_err(|_| database.foreign(format!("a {column} below zero")))
+}
+
+fn key(id: u128) -> Vec<u8> {
+    id.to_be_bytes().to_vec()
+}
+
+/// All numbers that are stored are below 2^63: amounts and times by their types, sequences by the time it takes.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn state_number(state: State) -> i64 {
+    match state {
+        State::Final => 0,
+        State::Held => 1,
+        State::Settled => 2,
+        State::Voided => 3,
+        State::Expired => 4,
+    }
+}
+
+fn state(number: u64) -> Option<State> {
+    [State::Final, State::Held, State::Settled, State::Voided, State::Expired]
+        .into_iter()
+        .find(|state| state_number(*state) == signed(number))
+}
