@@ -74,6 +74,10 @@ impl Database {
         Ok(())
     }
 
+    pub(crate) fn kind(&self) -> DatabaseKind {
+        self.url.kind
+    }
+
     pub(crate) fn name(&self) -> Arc<str> {
         Arc::clone(&self.url.name)
     }

@@ -8,7 +8,7 @@ use ledger::{
 };
 use sqlx::{Any, AnyConnection, Connection, Row, any::AnyRow, query::Query};
 
-use crate::{database::Database, error::RecordsError};
+use crate::{database::Database, error::RecordsError, url::DatabaseKind};
 
 /// Rows in one statement: PostgreSQL takes 65,535 values, SQLite 32,766.
 const ROWS_MAX: usize = 1000;
@@ -136,6 +136,7 @@ pub(crate) async fn load(
 
 /// Writes in one transaction, unless another process has written since `before`: then nothing, and `false`.
 pub(crate) async fn write(
+    database: &Database,
     connection: &mut AnyConnection,
     before: &Head,
     effects: &Effects,
@@ -158,7 +159,7 @@ pub(crate) async fn write(
         }
     }
     let sql = |values: &str| format!("INSERT INTO ledger_journal (sequence, bytes, hash) VALUES {values}");
-    insert(&mut transaction, &effects.entries, 3, sql, |query, entry| {
+    insert(database, &mut transaction, &effects.entries, 3, sql, |query, entry| {
         query.bind(signed(entry.sequence)).bind(entry.bytes()).bind(entry.hash.to_vec())
     })
     .await?;
@@ -171,7 +172,7 @@ pub(crate) async fn write(
              credits_pending = excluded.credits_pending, credits_posted = excluded.credits_posted"
         )
     };
-    insert(&mut transaction, &effects.accounts, 6, sql, |query, AccountState { account, balance }| {
+    insert(database, &mut transaction, &effects.accounts, 6, sql, |query, AccountState { account, balance }| {
         let query = query.bind(key(account.id.0)).bind(signed(opened.get(&account.id).copied().unwrap_or_default()));
         let query = query.bind(signed(balance.debits_pending.get())).bind(signed(balance.debits_posted.get()));
         query.bind(signed(balance.credits_pending.get())).bind(signed(balance.credits_posted.get()))
@@ -183,7 +184,7 @@ pub(crate) async fn write(
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at"
         )
     };
-    insert(&mut transaction, &effects.transfers, 4, sql, |query, (id, record)| {
+    insert(database, &mut transaction, &effects.transfers, 4, sql, |query, (id, record)| {
         let query = query.bind(key(id.0)).bind(signed(used.get(id).copied().unwrap_or_default()));
         query.bind(state_number(record.state)).bind(record.expires_at().map(|at| signed(at.nanos())))
     })
@@ -195,6 +196,7 @@ pub(crate) async fn write(
 type AnyQuery<'q> = Query<'q, Any, sqlx::any::AnyArguments<'q>>;
 
 async fn insert<T>(
+    database: &Database,
     connection: &mut AnyConnection,
     rows: &[T],
     columns: usize,
@@ -202,7 +204,7 @@ async fn insert<T>(
     bind: impl for<'q> Fn(AnyQuery<'q>, &T) -> AnyQuery<'q>,
 ) -> Result<(), sqlx::Error> {
     for rows in rows.chunks(ROWS_MAX) {
-        let sql = sql(&placeholders(rows.len(), columns));
+        let sql = sql(&placeholders(database, rows.len(), columns));
         let query = rows.iter().fold(sqlx::query(&sql), &bind);
         query.execute(&mut *connection).await?;
     }
@@ -217,18 +219,23 @@ async fn fetch_by_id(
 ) -> Result<Vec<AnyRow>, RecordsError> {
     let mut rows = Vec::with_capacity(ids.len());
     for ids in ids.chunks(ROWS_MAX) {
-        let sql = sql(&placeholders(1, ids.len()));
+        let sql = sql(&placeholders(database, 1, ids.len()));
         let query = ids.iter().fold(sqlx::query(&sql), |query, id| query.bind(key(*id)));
         rows.extend(query.fetch_all(&mut *connection).await.map_err(|error| database.unavailable(error))?);
     }
     Ok(rows)
 }
 
-/// `($1, $2), ($3, $4)` for two rows of two columns.
-fn placeholders(rows: usize, columns: usize) -> String {
+/// `($1, $2), ($3, $4)` for two rows of two columns. On SQLite `(?, ?), (?, ?)`: there the time that names take grows with the
+/// square of their number, so that 512 rows took eight times as long.
+fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
+    let place = |place: usize| match database.kind() {
+        DatabaseKind::Sqlite => "?".to_owned(),
+        DatabaseKind::Postgres => format!("${place}"),
+    };
     let row = |row: usize| {
-        let numbers: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", numbers.join(", "))
+        let places: Vec<_> = (1..=columns).map(|column| place(row * columns + column)).collect();
+        format!("({})", places.join(", "))
     };
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,7 @@ use ledger::{ApplyError, Event, Head, Ledger, Outcome, Timestamp};
 use sqlx::AnyConnection;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::yield_now,
     time::{MissedTickBehavior, interval},
 };
 
@@ -60,6 +61,8 @@ impl<C: Fn() -> Timestamp> Writer<C> {
                         break;
                     }
                     self.serve(&mut batch).await;
+                    // Whoever was answered and has more to ask does so now, and not one commit later.
+                    yield_now().await;
                 }
                 _ = sweeps.tick() => self.sweep().await,
                 _ = &mut stop, if !requests.is_closed() => requests.close(),
@@ -131,7 +134,9 @@ impl<C: Fn() -> Timestamp> Writer<C> {
         let effects = ledger.take_effects();
         // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
         let is_written = effects.entries.is_empty()
-            || rows::write(connection, &before, &effects).await.map_err(|error| database.unavailable(error))?;
+            || rows::write(&database, connection, &before, &effects)
+                .await
+                .map_err(|error| database.unavailable(error))?;
         Ok(is_written.then_some(answers))
     }
 
