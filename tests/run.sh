@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests: the workspace, the ring under loom, real clients and, where Java 17 and Maven are, a real QuestDB. Prepares
-# what they need under target/.
+# All tests: the workspace, the ring under loom, real clients and, where they are installed, a real PostgreSQL and a real
+# QuestDB (Java 17, Maven). Prepares what they need under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,13 +15,26 @@ venv=target/clients
 export KANDLE_PYTHON="$PWD/$venv/bin/python"
 if command -v node >/dev/null; then KANDLE_NODE=$(command -v node); export KANDLE_NODE; fi
 
+free_ports() { # as many as asked for, of the loopback
+  python3 -c 'import socket, sys
+servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+print(*(server.getsockname()[1] for server in servers))' "$1"
+}
+started=()
+stop_servers() { for server in "${started[@]}"; do bash "tests/servers/$server.sh" stop "target/$server"; done; }
+trap stop_servers EXIT
+
 if [ -z "${KANDLE_QUESTDB:-}" ] && command -v java >/dev/null && command -v mvn >/dev/null; then
-  read -r http pg < <(python3 -c 'import socket
-a, b = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
-print(a.getsockname()[1], b.getsockname()[1])')
-  trap 'bash tests/servers/questdb.sh stop target/questdb' EXIT
+  read -r http pg < <(free_ports 2)
+  started+=(questdb)
   bash tests/servers/questdb.sh start target/questdb "$http" "$pg"
   export KANDLE_QUESTDB="http://127.0.0.1:$http"
+fi
+if [ -z "${KANDLE_POSTGRES:-}" ] && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+  read -r pg < <(free_ports 1)
+  started+=(postgres)
+  bash tests/servers/postgres.sh start target/postgres "$pg"
+  export KANDLE_POSTGRES="postgres://kandle@127.0.0.1:$pg/postgres"
 fi
 
 cargo test --workspace --quiet "$@"

@@ -116,3 +116,23 @@ fn migrator(kind: DatabaseKind) -> Migrator {
     };
     Migrator { migrations: MIGRATIONS.iter().map(migration).collect(), ..Migrator::DEFAULT }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_on_sqlite_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("records.db").display());
+        let database = Database::open(RecordsUrl::parse(&url).unwrap()).await.unwrap();
+        let mut connection = database.connect().await.unwrap();
+        let mode = connection.fetch_one("PRAGMA journal_mode").await.unwrap();
+        assert_eq!(mode.get::<String, _>(0), "wal");
+        // 2 is FULL: the log is synchronised at each commit, and not only at its checkpoints.
+        let synchronous = connection.fetch_one("PRAGMA synchronous").await.unwrap();
+        assert_eq!(synchronous.get::<i64, _>(0), 2);
+    }
+}

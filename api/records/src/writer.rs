@@ -92,7 +92,13 @@ impl<C: Fn() -> Timestamp> Writer<C> {
             let (connection, _) = self.ready().await?;
             let due = rows::due(&database, connection, now, DUE_MAX).await?;
             let chains: Vec<_> = due.into_iter().map(|hold| vec![Event::Expire(hold)]).collect();
-            if chains.is_empty() { Ok(Vec::new()) } else { self.commit(&chains).await }
+            if !chains.is_empty() {
+                let answers = self.commit(&chains).await?;
+                for (chain, answer) in chains.iter().zip(answers).filter(|(_, answer)| is_refused(answer)) {
+                    tracing::warn!(hold = ?chain, ?answer, "a hold that cannot be expired");
+                }
+            }
+            Ok::<_, RecordsError>(())
         };
         if let Err(error) = swept.await {
             self.state = None;
@@ -153,4 +159,8 @@ impl<C: Fn() -> Timestamp> Writer<C> {
         };
         Ok(self.state.insert(state))
     }
+}
+
+fn is_refused(answer: &Answer) -> bool {
+    !answer.as_ref().is_ok_and(|outcomes| outcomes.iter().all(Result::is_ok))
 }
