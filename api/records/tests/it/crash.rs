@@ -19,6 +19,7 @@ use crate::stage::{REVENUE, Stage, USER, hold, on_each_database, opening, settle
 const CALLERS: u64 = 16;
 const HELD: u64 = 100;
 const FUNDS: u64 = 1_000_000_000;
+const KILLS: u64 = 20;
 
 /// The id of a hold; its settlement is the one behind it.
 fn id_of(round: u64, caller: u64, number: u64) -> u128 {
@@ -89,66 +90,61 @@ fn spawn(url: &str, round: u64) -> Child {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_at_any_moment_loses_no_charge_and_makes_none_twice() {
-    let kills: u64 = env::var("KANDLE_KILLS").map_or(20, |kills| kills.parse().unwrap());
-    on_each_database(async |stage: &Stage| {
-        let seed = rand::rng().random();
-        let mut random = SmallRng::seed_from_u64(seed);
-        let records = stage.open().await;
-        records.ledger().apply(opening(FUNDS)).await.unwrap();
-        records.close().await;
-        let (mut expected, mut charges, mut kills_between_acks) = (0, 0, 0);
-        for round in 0..kills {
-            let delay = Duration::from_micros(random.random_range(5_000..400_000));
-            let told = killed(spawn(&stage.url, round), delay);
-            kills_between_acks += u64::from(!told.is_empty());
-            let records = open(&stage.url).await;
-            let ledger = records.ledger();
-            ledger.verify(None).await.unwrap();
-            for caller in 0..CALLERS {
-                let count = told.get(&caller).copied().unwrap_or_default();
-                // Those that were told are there; the one that was not is asked again, whatever became of it.
-                for number in [count.saturating_sub(1), count] {
-                    charge(ledger, round, caller, number).await;
-                }
-                expected += (0..=count).map(|number| charged(caller, number)).sum::<u64>();
-                charges += count + 1;
+    // A database each twenty, for the whole journal is verified after each.
+    let kills: u64 = env::var("KANDLE_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    for done in (0..kills).step_by(KILLS as usize) {
+        on_each_database(async |stage: &Stage| kill_often(stage, KILLS.min(kills - done)).await).await;
+    }
+}
+
+async fn kill_often(stage: &Stage, kills: u64) {
+    let seed = rand::rng().random();
+    let mut random = SmallRng::seed_from_u64(seed);
+    let records = stage.open().await;
+    records.ledger().apply(opening(FUNDS)).await.unwrap();
+    records.close().await;
+    let (mut expected, mut charges, mut kills_between_acks) = (0, 0, 0);
+    for round in 0..kills {
+        let delay = Duration::from_micros(random.random_range(5_000..400_000));
+        let told = killed(spawn(&stage.url, round), delay);
+        kills_between_acks += u64::from(!told.is_empty());
+        let records = open(&stage.url).await;
+        let ledger = records.ledger();
+        ledger.verify(None).await.unwrap();
+        for caller in 0..CALLERS {
+            let count = told.get(&caller).copied().unwrap_or_default();
+            // Those that were told are there; the one that was not is asked again, whatever became of it.
+            for number in [count.saturating_sub(1), count] {
+                charge(ledger, round, caller, number).await;
             }
-            let balance = async |id| ledger.balance(id).await.unwrap().unwrap().balance;
-            let (user, revenue) = (balance(USER).await, balance(REVENUE).await);
-            assert_eq!(revenue.credits_posted.get(), expected, "seed {seed}, round {round}");
-            assert_eq!(user.available().get(), FUNDS - expected, "seed {seed}, round {round}");
-            assert_eq!(
-                (user.debits_pending.get(), revenue.credits_pending.get()),
-                (0, 0),
-                "seed {seed}, round {round}"
-            );
-            let verified = ledger.verify(Some(&ledger.head().await.unwrap())).await.unwrap();
-            let posted = u128::from(FUNDS) + u128::from(expected);
-            assert_eq!((verified.posted(), verified.held), ((posted, posted), 0), "seed {seed}, round {round}");
-            // The opening, and two entries for each charge: nothing was written that nobody asked for.
-            assert_eq!(verified.head.sequence, 4 + 2 * charges, "seed {seed}, round {round}");
-            records.close().await;
+            expected += (0..=count).map(|number| charged(caller, number)).sum::<u64>();
+            charges += count + 1;
         }
-        println!("{kills_between_acks} of {kills} kills met a process that charged, {charges} charges");
-        assert!(
-            kills_between_acks * 4 >= kills,
-            "only {kills_between_acks} of {kills} kills met a process that charged"
-        );
-    })
-    .await;
+        let balance = async |id| ledger.balance(id).await.unwrap().unwrap().balance;
+        let (user, revenue) = (balance(USER).await, balance(REVENUE).await);
+        assert_eq!(revenue.credits_posted.get(), expected, "seed {seed}, round {round}");
+        assert_eq!(user.available().get(), FUNDS - expected, "seed {seed}, round {round}");
+        assert_eq!((user.debits_pending.get(), revenue.credits_pending.get()), (0, 0), "seed {seed}, round {round}");
+        let verified = ledger.verify(Some(&ledger.head().await.unwrap())).await.unwrap();
+        let posted = u128::from(FUNDS) + u128::from(expected);
+        assert_eq!((verified.posted(), verified.held), ((posted, posted), 0), "seed {seed}, round {round}");
+        // The opening, and two entries for each charge: nothing was written that nobody asked for.
+        assert_eq!(verified.head.sequence, 4 + 2 * charges, "seed {seed}, round {round}");
+        records.close().await;
+    }
+    println!("{kills_between_acks} of {kills} kills met a process that charged, {charges} charges");
+    assert!(kills_between_acks * 4 >= kills, "only {kills_between_acks} of {kills} kills met a process that charged");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_while_it_makes_the_tables_leaves_a_database_that_opens() {
-    let stage = Stage::sqlite();
     for round in 0..10 {
-        let fresh = Stage::sqlite();
-        killed(spawn(&fresh.url, round), Duration::from_millis(round * 4));
-        let records = open(&fresh.url).await;
+        let stage = Stage::sqlite();
+        killed(spawn(&stage.url, round), Duration::from_millis(round * 4));
+        let records = open(&stage.url).await;
         records.ledger().apply(opening(100)).await.unwrap();
         records.ledger().apply(vec![transfer(9, USER, REVENUE, 1, Kind::Post)]).await.unwrap();
         records.ledger().verify(None).await.unwrap();
         records.close().await;
     }
-    stage.strike().await;
 }
