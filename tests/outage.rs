@@ -52,6 +52,9 @@ fn assert_stored(kandle: &Kandle, sent: Vec<Value>) -> usize {
     let last = final_revisions(sent);
     for interval in INTERVALS {
         let of_it: Vec<&Value> = last.values().filter(|candle| candle["interval"] == interval).collect();
+        if of_it.is_empty() && interval != "1s" {
+            continue;
+        }
         let time = |candle: &&&Value| candle["ts"].as_i64().unwrap();
         let (first, end) =
             (of_it.iter().map(|c| time(&c)).min().unwrap(), of_it.iter().map(|c| time(&c)).max().unwrap() + 1);

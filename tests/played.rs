@@ -72,10 +72,15 @@ fn streamed_candles_equal_the_independent_ones_over_lost_trades_a_ban_and_a_cut(
     venue.cut();
     venue.await_streams(0);
     std::thread::sleep(Duration::from_secs(2));
-    venue.refuse(429, Duration::from_secs(3));
+    venue.refuse(429, Duration::from_secs(8));
     let requests = venue.requests();
     venue.close_door(false);
     venue.await_streams(1);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while venue.requests() == requests {
+        assert!(std::time::Instant::now() < deadline, "nobody asks for what the cut has cost");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let back = venue.recording().past().last().unwrap().ms;
     // All that is whole by now is repaired a little later.
     let is_sound = |candle: &Value| ["complete", "repaired", "flat"].contains(&candle["state"].as_str().unwrap());
