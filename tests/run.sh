@@ -21,19 +21,25 @@ servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]
 print(*(server.getsockname()[1] for server in servers))' "$1"
 }
 started=()
-stop_servers() { for server in "${started[@]}"; do bash "tests/servers/$server.sh" stop "target/$server"; done; }
+# PostgreSQL does not run as root, and another user may not enter the folder of this project.
+postgres=$(mktemp -d)
+chmod 755 "$postgres"
+stop_servers() {
+  for server in "${started[@]}"; do bash "tests/servers/${server%%=*}.sh" stop "${server#*=}"; done
+  rm -rf "$postgres"
+}
 trap stop_servers EXIT
 
 if [ -z "${KANDLE_QUESTDB:-}" ] && command -v java >/dev/null && command -v mvn >/dev/null; then
   read -r http pg < <(free_ports 2)
-  started+=(questdb)
+  started+=(questdb=target/questdb)
   bash tests/servers/questdb.sh start target/questdb "$http" "$pg"
   export KANDLE_QUESTDB="http://127.0.0.1:$http"
 fi
 if [ -z "${KANDLE_POSTGRES:-}" ] && compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
   read -r pg < <(free_ports 1)
-  started+=(postgres)
-  bash tests/servers/postgres.sh start target/postgres "$pg"
+  started+=("postgres=$postgres/server")
+  bash tests/servers/postgres.sh start "$postgres/server" "$pg"
   export KANDLE_POSTGRES="postgres://kandle@127.0.0.1:$pg/postgres"
 fi
 
