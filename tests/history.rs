@@ -1,11 +1,20 @@
-//! Real history, imported and served by the real program, read back by pandas and polars.
+//! Real history through the real program: imported and read back by pandas and polars, streamed and stored, mended by itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
 
 use crate::{
     clients::{QUIET, python_with, script},
+    follower::Follower,
+    outage::{INTERVALS, assert_stored},
+    played::{KEY, assert_same, whole},
     process::{Kandle, command, tempdir},
     support::{read, shared},
+    venue::Venue,
 };
 
 /// How many symbols of each half are loaded; all on request.
@@ -63,4 +72,56 @@ fn imported_history_comes_back_to_pandas_and_polars_in_every_format_and_rolled_u
     let (ok, output) = kandle.client(&python, &arguments, 900);
     assert!(ok && output.contains("history is what was loaded"), "{output}");
     print!("{output}");
+}
+
+#[test]
+fn what_a_replay_streams_is_what_rest_gives() {
+    let kandle = Kandle::demo();
+    let follower = Follower::start(&kandle, &INTERVALS);
+    let count = |candles: &[Value], interval| candles.iter().filter(|candle| candle["interval"] == interval).count();
+    // The snapshot has five minutes of history, which is stored as well.
+    follower.until("a quarter of a minute", |candles| count(candles, "15s") > 10 && count(candles, "1s") > 210);
+    let sent = follower.end();
+    println!("{} candles of a replay are stored as they were streamed", assert_stored(&kandle, sent));
+}
+
+#[test]
+fn what_is_repaired_after_the_late_window_is_fetched_from_the_venue_by_itself() {
+    let venue = Venue::open(Duration::from_secs(60));
+    let kandle = Kandle::serve(&format!("{}{KEY}[limits]\nlate_window_ms = 1000\n", venue.config()));
+    venue.await_streams(1);
+    let begun = venue.recording().past().last().unwrap().clone();
+    let follower = Follower::start(&kandle, &["1s"]);
+    follower.until("the first seconds", |candles| candles.len() >= 2);
+    venue.refuse(429, Duration::from_secs(6));
+    let last = venue.lose(20).end;
+    follower.until("the seconds behind the lost trades", |candles| {
+        candles.iter().any(|candle| candle["first_id"].as_u64() > Some(last))
+    });
+    let past = venue.recording().past();
+    let end = past.last().unwrap().ms - 3_000;
+    let deadline = Instant::now() + Duration::from_secs(90);
+    let rows = loop {
+        let path = format!("/v1/market/ohlcv/BTC?interval=1s&start={}&end={end}&numbers=string", begun.ms);
+        let answer = kandle.json(&path);
+        let rows = answer["candles"].as_array().unwrap().clone();
+        let waits = rows.iter().filter(|candle| candle["state"] == "partial").count();
+        if waits == 0 {
+            break rows;
+        }
+        assert!(Instant::now() < deadline, "{waits} candles are still without their trades");
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    assert!(rows.iter().any(|candle| candle["state"] == "repaired" && candle["first_id"].is_null()), "{rows:?}");
+    for kline in whole("1s", &begun, past).iter().filter(|kline| kline.close_ms <= end) {
+        let candle = rows.iter().find(|candle| candle["ts"] == kline.open_ms).unwrap_or_else(|| panic!("{kline:?}"));
+        // The venue's own candle tells no ids.
+        if candle["first_id"].is_null() && kline.trades > 0 {
+            let mut known = candle.clone();
+            (known["first_id"], known["last_id"]) = (kline.first_id.into(), kline.last_id.into());
+            assert_same(&known, kline);
+        } else {
+            assert_same(candle, kline);
+        }
+    }
 }

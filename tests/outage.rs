@@ -18,7 +18,7 @@ use crate::{
     venue::Venue,
 };
 
-const INTERVALS: [&str; 3] = ["1s", "5s", "15s"];
+pub(crate) const INTERVALS: [&str; 3] = ["1s", "5s", "15s"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A minute on request, else a few seconds.
@@ -48,7 +48,7 @@ pub(crate) fn assert_unbroken(sent: &[Value]) {
 }
 
 /// What a client was sent is what the store gives, candle for candle and field for field.
-fn assert_stored(kandle: &Kandle, sent: Vec<Value>) -> usize {
+pub(crate) fn assert_stored(kandle: &Kandle, sent: Vec<Value>) -> usize {
     let last = final_revisions(sent);
     for interval in INTERVALS {
         let of_it: Vec<&Value> = last.values().filter(|candle| candle["interval"] == interval).collect();

@@ -86,7 +86,8 @@ impl Kandle {
         let address = self.url.strip_prefix("http://")?;
         let mut socket = std::net::TcpStream::connect(address).ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+        // 1.0: a long answer comes in one piece.
+        write!(socket, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())

@@ -35,6 +35,8 @@ pub(crate) struct Book {
     pub(crate) gaps: Vec<FeedGap>,
     /// Stretches of time whose trades cannot be had.
     lost: Vec<Range<Timestamp>>,
+    /// Trades of this stretch of time came after the late window of at least one candle, which is without them.
+    pub(crate) late: Option<Range<Timestamp>>,
     /// The feed flows again, and the next id will tell what the cut has cost.
     pub(crate) awaits_trade: bool,
     pub(crate) status: SymbolStatus,
@@ -65,6 +67,7 @@ impl Book {
             day: Day::default(),
             gaps: Vec::new(),
             lost: Vec::new(),
+            late: None,
             awaits_trade: false,
             status: SymbolStatus::default(),
             started: false,
@@ -106,6 +109,7 @@ impl Book {
         self.started = true;
         if self.aggregator.on_trade(trade) == Fold::Late {
             stats.late_dropped += 1;
+            self.on_late(trade.ts_event);
         }
         self.day.on_trade(trade);
         stats.trades += 1;
@@ -129,6 +133,12 @@ impl Book {
             }
             _ => self.on_whole(joined, stats, wanted),
         }
+    }
+
+    #[cold]
+    fn on_late(&mut self, ts: Timestamp) {
+        let known = self.late.get_or_insert(ts..ts.plus(1));
+        *known = known.start.min(ts)..known.end.max(ts.plus(1));
     }
 
     /// Puts a trade into the ring.

@@ -208,7 +208,7 @@ pub struct Outputs {
     pub missing: Vec<Missing>,
     /// Closed and corrected candles in the order in which they were published, if the shard keeps them.
     pub closed: Vec<(Symbol, Candle)>,
-    /// Stretches of time whose trades were given up.
+    /// Stretches of time whose trades were given up, or came too late for a candle.
     pub lost: Vec<(Symbol, Range<Timestamp>)>,
     /// Answers to [`Read`]s under their tickets.
     pub answers: Vec<(u64, Answer)>,

@@ -309,6 +309,7 @@ impl Shard {
         if self.config.keeps {
             out.closed.extend(self.changes.iter().map(|candle| (book.symbol, *candle)));
         }
+        out.lost.extend(book.late.take().map(|time| (book.symbol, time)));
         let mut notices = Vec::new();
         if book.touched {
             book.settle_gaps(&mut notices, &mut self.stats);

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Kept;
 
-/// A stretch of time whose trades cannot be had.
+/// A stretch of time whose candles stay without some of its trades.
 pub(super) type Lost = (Symbol, Range<Timestamp>);
 
 /// What went wrong on shard threads, which do not log.

@@ -31,7 +31,7 @@ const WITHIN: Duration = Duration::from_secs(2);
 pub trait Keeper: Send {
     /// Candles in the order in which they are published.
     fn on_closed(&mut self, closed: &[(Symbol, Candle)]);
-    /// The trades of a symbol in that stretch of time cannot be had.
+    /// Candles of a symbol in that stretch of time stay without some of its trades.
     fn on_lost(&mut self, symbol: Symbol, time: Range<Timestamp>);
 }
 
