@@ -106,6 +106,8 @@ pub struct StoreConfig {
     pub url: StoreUrl,
     /// The folder of what waits for the store, and of what must outlive a kill.
     pub folder: PathBuf,
+    /// For how many days candles shorter than a minute are kept; 0 for ever.
+    pub seconds_days: u64,
 }
 
 impl StoreConfig {
@@ -116,7 +118,7 @@ impl StoreConfig {
             StoreUrl::QuestDb(_) => None,
         };
         let folder = folder.or(beside).unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
-        Self { url, folder }
+        Self { url, folder, seconds_days: 0 }
     }
 }
 
@@ -305,7 +307,8 @@ impl Config {
 fn store(file: &File) -> Option<StoreConfig> {
     let usual = || Some(StoreUrl::Redb(Path::new(DATA_FOLDER).join(HISTORY_FILE)));
     let url = file.store.url.clone().map_or_else(usual, |choice| choice.0)?;
-    Some(StoreConfig::new(url, file.store.folder.clone()))
+    let seconds_days = file.store.seconds_days.map_or(0, |days| days.0.unsigned_abs());
+    Some(StoreConfig { seconds_days, ..StoreConfig::new(url, file.store.folder.clone()) })
 }
 
 fn venues(file: &File) -> Vec<VenueConfig> {

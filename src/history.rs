@@ -72,7 +72,9 @@ impl History {
         {
             std::fs::create_dir_all(folder).with_context(usable)?;
         }
-        let store = Store::open(&config.url, Keep::default()).await.with_context(usable)?;
+        let seconds_age = (config.seconds_days > 0).then(|| Duration::from_hours(24 * config.seconds_days));
+        let keep = Keep { seconds_age, ..Keep::default() };
+        let store = Store::open(&config.url, keep).await.with_context(usable)?;
         let spill = SpillConfig::new(config.folder.join("spill"));
         let writer = Writer::start(store.clone(), WriterConfig::new(spill, wall)).with_context(usable)?;
         let journal = config.folder.join("journal");

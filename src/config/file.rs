@@ -71,6 +71,7 @@ pub(super) struct TlsFile {
 pub(super) struct StoreFile {
     pub(super) url: Option<StoreChoice>,
     pub(super) folder: Option<PathBuf>,
+    pub(super) seconds_days: Option<Bounded<0, 36_500>>,
 }
 
 /// A store URL, or `none`.
@@ -273,6 +274,7 @@ impl File {
         self.tls.key = over.tls.key.or(self.tls.key.take());
         self.store.url = over.store.url.or(self.store.url.take());
         self.store.folder = over.store.folder.or(self.store.folder.take());
+        self.store.seconds_days = over.store.seconds_days.or(self.store.seconds_days);
         self.record.dir = over.record.dir.or(self.record.dir.take());
         self.record.bytes_max = over.record.bytes_max.or(self.record.bytes_max);
         for (name, new) in over.venues {

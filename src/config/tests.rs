@@ -30,6 +30,7 @@ fn same(left: &Config, right: &Config) {
     assert_eq!((left.workers, left.shards), (right.workers, right.shards));
     assert_eq!(left.limits, right.limits);
     assert_eq!((left.deflate, &left.tls), (right.deflate, &right.tls));
+    assert_eq!(left.store, right.store);
     assert_eq!(left.venues, right.venues);
     let sorted = |config: &Config| {
         let mut symbols = config.symbols.clone();
@@ -55,6 +56,8 @@ fn an_unknown_name_says_its_line_and_the_nearest_known_one() {
     check("listen = \"127.0.0.1:1\"\nlimit = 3", &["line 2", "`limit`", "did you mean `limits`"]);
     check("[limits]\n\noutbox_byte = 1", &["line 3", "`outbox_byte`", "did you mean `outbox_bytes`"]);
     check("[stream]\ndefalte = false", &["line 2", "`defalte`", "did you mean `deflate`"]);
+    check("[store]\nurl = \"postgres://me:secret@host\"", &["line 2", "redb: or questdb:", "\"none\" keeps nothing"]);
+    assert!(!problem("[store]\nurl = \"postgres://me:secret@host\"").contains("secret"));
     check("[venues.binance]\nwsurl = \"wss://x\"", &["line 2", "`wsurl`", "did you mean `ws_url`"]);
     check("[venues.binanse]\nenabled = true", &["line 1", "`binanse`", "did you mean `binance`"]);
     check("[symbols]\nBTC = \"kracken:BTC/USD\"", &["line 2", "BTC", "did you mean `kraken`"]);

@@ -17,7 +17,7 @@ use crate::{
 /// The most rows that one call returns.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
-/// How many trades are kept. Candles are kept for ever.
+/// What is kept, and for how long. Candles of a minute and more are kept for ever.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     /// The most trades of one instrument; the oldest go first. QuestDB keeps by age alone.
@@ -25,11 +25,14 @@ pub struct Keep {
     /// The oldest trade, counted back from the newest one of its instrument. QuestDB drops whole hours, counted from the
     /// newest trade of all instruments.
     pub trades_age: Duration,
+    /// The oldest candle that is shorter than a minute, counted back from the newest one of its series; `None` keeps all. QuestDB
+    /// drops whole days, counted from the newest one of all instruments.
+    pub seconds_age: Option<Duration>,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { trades_max: 200_000, trades_age: Duration::from_hours(48) }
+        Self { trades_max: 200_000, trades_age: Duration::from_hours(48), seconds_age: None }
     }
 }
 

@@ -107,7 +107,10 @@ impl QuestDb {
                 return Err(StoreError::Foreign { store: self.url.base(), what: format!("table {name}: {what}") });
             }
         }
-        self.exec(&schema::keep(&self.url.tables, hours)).await?;
+        let days = self.keep.seconds_age.map_or(0, |age| age.as_secs().div_ceil(86_400).max(1));
+        for statement in schema::keep(&self.url.tables, hours, days) {
+            self.exec(&statement).await?;
+        }
         self.is_ready.store(true, Ordering::Release);
         Ok(())
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use engine::interval::Interval;
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{CANDLES, COUNTS, Embedded, SERIES, SOURCES, TRADES, VALUES};
 use crate::{batch::Batch, codec, error::StoreError, row::Source};
 
-/// The most old trades that one batch removes beyond what it adds, so that a smaller bound takes effect step by step.
+/// The most old rows of a series that one batch removes beyond what it adds, so that a smaller bound takes effect step by step.
 const TRIM_ROWS_MAX: usize = 10_000;
 
 impl Embedded {
@@ -19,7 +20,7 @@ impl Embedded {
         let mut write = database.begin_write()?;
         write.set_quick_repair(true);
         let ids = source_ids(&write, batch)?;
-        candles(&write, batch, &ids)?;
+        self.add_candles(&write, batch, &ids)?;
         self.add_trades(&write, batch, &ids)?;
         let mut values = write.open_table(VALUES)?;
         for (name, text) in batch.values() {
@@ -27,6 +28,49 @@ impl Embedded {
         }
         drop(values);
         Ok(write.commit()?)
+    }
+
+    fn add_candles(&self, write: &WriteTransaction, batch: &Batch, ids: &Ids<'_>) -> Result<(), redb::Error> {
+        if batch.candles().is_empty() {
+            return Ok(());
+        }
+        let mut candles = write.open_table(CANDLES)?;
+        let mut series = write.open_table(SERIES)?;
+        let mut added = BTreeMap::<(u32, u8), usize>::new();
+        let mut bytes = Vec::new();
+        for (source, stored) in batch.candles() {
+            let Some(&id) = ids.get(source) else { continue };
+            let interval = stored.candle.interval as u8;
+            let key = (id, interval, stored.candle.open_time.0);
+            bytes.clear();
+            codec::encode_candle(&mut bytes, stored);
+            let stays = candles.get(key)?.is_some_and(|old| {
+                codec::rank(old.value()).is_some_and(|rank| rank > stored.rank()) || old.value() == bytes
+            });
+            if !stays && candles.insert(key, bytes.as_slice())?.is_none() {
+                series.insert((id, interval), ())?;
+                *added.entry((id, interval)).or_default() += 1;
+            }
+        }
+        let Some(age) = self.keep.seconds_age else { return Ok(()) };
+        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        for ((id, interval), added) in added.into_iter().filter(|((_, interval), _)| *interval < Interval::M1 as u8) {
+            let all = || (id, interval, i64::MIN)..=(id, interval, i64::MAX);
+            let newest = candles.range(all())?.next_back().transpose()?;
+            let cut = newest.map_or(i64::MIN, |(key, _)| key.value().2.saturating_sub(age));
+            let mut old = Vec::new();
+            for row in candles.range(all())?.take(added + TRIM_ROWS_MAX) {
+                let key = row?.0.value();
+                if key.2 >= cut {
+                    break;
+                }
+                old.push(key);
+            }
+            for key in old {
+                candles.remove(key)?;
+            }
+        }
+        Ok(())
     }
 
     fn add_trades(&self, write: &WriteTransaction, batch: &Batch, ids: &Ids<'_>) -> Result<(), redb::Error> {
@@ -92,27 +136,4 @@ fn source_ids<'a>(write: &WriteTransaction, batch: &'a Batch) -> Result<Ids<'a>,
         ids.insert(source, id);
     }
     Ok(ids)
-}
-
-fn candles(write: &WriteTransaction, batch: &Batch, ids: &Ids<'_>) -> Result<(), redb::Error> {
-    if batch.candles().is_empty() {
-        return Ok(());
-    }
-    let mut candles = write.open_table(CANDLES)?;
-    let mut series = write.open_table(SERIES)?;
-    let mut bytes = Vec::new();
-    for (source, stored) in batch.candles() {
-        let Some(&id) = ids.get(source) else { continue };
-        let interval = stored.candle.interval as u8;
-        let key = (id, interval, stored.candle.open_time.0);
-        bytes.clear();
-        codec::encode_candle(&mut bytes, stored);
-        let stays = candles.get(key)?.is_some_and(|old| {
-            codec::rank(old.value()).is_some_and(|rank| rank > stored.rank()) || old.value() == bytes
-        });
-        if !stays && candles.insert(key, bytes.as_slice())?.is_none() {
-            series.insert((id, interval), ())?;
-        }
-    }
-    Ok(())
 }

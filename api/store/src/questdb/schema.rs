@@ -54,9 +54,14 @@ pub(super) fn tables(prefix: &str, hours: u64) -> [(String, String); 5] {
     })
 }
 
-/// Sets the age of trades anew: a table that exists keeps the one that it was created with.
-pub(super) fn keep(prefix: &str, hours: u64) -> String {
-    format!("ALTER TABLE \"{prefix}{TRADES}\" SET TTL {hours} HOURS")
+/// Sets ages anew, of trades in hours and of the shortest candles in days: a table that exists keeps the one that it has. Zero keeps
+/// all.
+pub(super) fn keep(prefix: &str, hours: u64, days: u64) -> [String; 2] {
+    let [seconds, ..] = CANDLE_TABLES;
+    [
+        format!("ALTER TABLE \"{prefix}{TRADES}\" SET TTL {hours} HOURS"),
+        format!("ALTER TABLE \"{prefix}{seconds}\" SET TTL {days} DAYS"),
+    ]
 }
 
 /// What an existing table has else than its statement says: (name, type, designated, key) of each column.

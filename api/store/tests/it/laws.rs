@@ -65,21 +65,24 @@ async fn prop_candles_come_back_as_the_last_of_the_highest_rank() {
 
 #[tokio::test]
 async fn prop_trades_come_back_equal_in_the_order_of_time_and_id() {
-    on_each_store(Keep { trades_max: 1000, trades_age: std::time::Duration::from_hours(24 * 8) }, async |stage| {
-        let mut runner = TestRunner::deterministic();
-        for case in 0..12 {
-            let trades = vec(sample::trades(), 1..40).new_tree(&mut runner).unwrap().current();
-            let source = source(&format!("sim:Y{case}"));
-            let mut batch = Batch::new();
-            let mut model = BTreeMap::<_, StoredTrade>::new();
-            for trade in trades {
-                batch.trade(&source, trade).unwrap();
-                model.insert(trade.place(), trade);
+    on_each_store(
+        Keep { trades_max: 1000, trades_age: std::time::Duration::from_hours(24 * 8), ..Keep::default() },
+        async |stage| {
+            let mut runner = TestRunner::deterministic();
+            for case in 0..12 {
+                let trades = vec(sample::trades(), 1..40).new_tree(&mut runner).unwrap().current();
+                let source = source(&format!("sim:Y{case}"));
+                let mut batch = Batch::new();
+                let mut model = BTreeMap::<_, StoredTrade>::new();
+                for trade in trades {
+                    batch.trade(&source, trade).unwrap();
+                    model.insert(trade.place(), trade);
+                }
+                stage.write(&batch).await;
+                let found = stage.store.trades(&source, TradeFrom::Time(Timestamp(0)), 1000).await.unwrap();
+                assert_eq!(found, model.into_values().collect::<Vec<_>>());
             }
-            stage.write(&batch).await;
-            let found = stage.store.trades(&source, TradeFrom::Time(Timestamp(0)), 1000).await.unwrap();
-            assert_eq!(found, model.into_values().collect::<Vec<_>>());
-        }
-    })
+        },
+    )
     .await;
 }

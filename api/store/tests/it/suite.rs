@@ -181,7 +181,7 @@ async fn trades_are_read_by_time_and_place_and_their_duplicates_are_one() {
 
 #[tokio::test]
 async fn old_trades_are_dropped() {
-    let keep = Keep { trades_max: 1000, trades_age: Duration::from_hours(2) };
+    let keep = Keep { trades_max: 1000, trades_age: Duration::from_hours(2), ..Keep::default() };
     on_each_store(keep, async |stage| {
         let btc = source("binance:BTCUSDT");
         let hour = 60 * MINUTE;
@@ -193,6 +193,25 @@ async fn old_trades_are_dropped() {
         let kept = stage.store.newest_trades(&btc, 100).await.unwrap();
         assert!((3..=4).contains(&kept.len()), "{kept:?}");
         assert_eq!(kept.last(), Some(&trade(9, START.plus(9 * hour))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn candles_shorter_than_a_minute_go_after_their_age_and_others_stay() {
+    let keep = Keep { seconds_age: Some(Duration::from_hours(48)), ..Keep::default() };
+    on_each_store(keep, async |stage| {
+        let btc = source("binance:BTCUSDT");
+        let each_day = |interval: &str, seconds: i64| {
+            (0..10).map(|day| candle(interval, day * 86_400 / seconds, 0)).collect::<Vec<_>>()
+        };
+        for (day, (short, long)) in each_day("1s", 1).into_iter().zip(each_day("1m", 60)).enumerate() {
+            stage.write(&batch_of(&btc, &[short, long])).await;
+            assert_eq!(all(&stage.store, &series(&btc, "1m")).await.len(), day + 1);
+        }
+        let kept = all(&stage.store, &series(&btc, "1s")).await;
+        assert!((3..=4).contains(&kept.len()), "{kept:?}");
+        assert_eq!(kept.last(), each_day("1s", 1).last());
     })
     .await;
 }
@@ -237,7 +256,7 @@ async fn what_was_written_is_there_after_the_store_is_opened_anew() {
 
 #[tokio::test]
 async fn the_embedded_store_keeps_so_many_trades_and_no_more() {
-    let keep = Keep { trades_max: 10, trades_age: Duration::from_hours(2) };
+    let keep = Keep { trades_max: 10, trades_age: Duration::from_hours(2), ..Keep::default() };
     let stage = crate::stage::Stage::embedded(keep).await;
     let (btc, eth) = (source("binance:BTCUSDT"), source("binance:ETHUSDT"));
     for number in 0..8_u64 {
