@@ -1,7 +1,7 @@
 //! What it costs to ask for history over HTTP: beside an answer of the same bytes from memory, beside SQLite with the same rows
 //! behind the same server, and beside QuestDB's own HTTP where `KANDLE_QUESTDB` names one.
 //!
-//! `cargo run --release -p bench --bin history -- [--candles N] [--rounds N] [--check]`. A user waits for the page, not for the
+//! `cargo run --release -p bench-stores --bin history -- [--candles N] [--rounds N] [--check]`. A user waits for the page, not for the
 //! store: so with `--check` a page that kandle keeps is held against the bytes from memory, and one that it reads anew against
 //! SQLite. Contestants take turns in each round, one client on a connection that is kept; medians are printed, and ratios of them.
 
