@@ -94,34 +94,31 @@ fn what_is_repaired_after_the_late_window_is_fetched_from_the_venue_by_itself() 
     let follower = Follower::start(&kandle, &["1s"]);
     follower.until("the first seconds", |candles| candles.len() >= 2);
     venue.refuse(429, Duration::from_secs(6));
-    let last = venue.lose(20).end;
+    let lost = venue.lose(20);
     follower.until("the seconds behind the lost trades", |candles| {
-        candles.iter().any(|candle| candle["first_id"].as_u64() > Some(last))
+        candles.iter().any(|candle| candle["first_id"].as_u64() > Some(lost.end))
     });
-    let past = venue.recording().past();
-    let end = past.last().unwrap().ms - 3_000;
+    let klines = whole("1s", &begun, venue.recording().past());
+    let spoilt: Vec<_> = klines
+        .iter()
+        .filter(|kline| kline.trades > 0 && kline.last_id >= lost.start && kline.first_id < lost.end)
+        .collect();
+    assert!(!spoilt.is_empty());
     let deadline = Instant::now() + Duration::from_secs(90);
-    let rows = loop {
-        let path = format!("/v1/market/ohlcv/BTC?interval=1s&start={}&end={end}&numbers=string", begun.ms);
-        let answer = kandle.json(&path);
-        let rows = answer["candles"].as_array().unwrap().clone();
-        let waits = rows.iter().filter(|candle| candle["state"] == "partial").count();
-        if waits == 0 {
-            break rows;
-        }
-        assert!(Instant::now() < deadline, "{waits} candles are still without their trades");
-        std::thread::sleep(Duration::from_millis(500));
-    };
-    assert!(rows.iter().any(|candle| candle["state"] == "repaired" && candle["first_id"].is_null()), "{rows:?}");
-    for kline in whole("1s", &begun, past).iter().filter(|kline| kline.close_ms <= end) {
-        let candle = rows.iter().find(|candle| candle["ts"] == kline.open_ms).unwrap_or_else(|| panic!("{kline:?}"));
+    for kline in spoilt {
+        let path =
+            format!("/v1/market/ohlcv/BTC?interval=1s&start={0}&end={1}&numbers=string", kline.open_ms, kline.close_ms);
+        let mut candle = loop {
+            let candle = kandle.json(&path)["candles"][0].clone();
+            if candle["trades"] == kline.trades && candle["state"] == "repaired" {
+                break candle;
+            }
+            assert!(Instant::now() < deadline, "{candle} is still not {kline:?}");
+            std::thread::sleep(Duration::from_millis(500));
+        };
         // The venue's own candle tells no ids.
-        if candle["first_id"].is_null() && kline.trades > 0 {
-            let mut known = candle.clone();
-            (known["first_id"], known["last_id"]) = (kline.first_id.into(), kline.last_id.into());
-            assert_same(&known, kline);
-        } else {
-            assert_same(candle, kline);
-        }
+        assert!(candle["first_id"].is_null(), "{candle}");
+        (candle["first_id"], candle["last_id"]) = (kline.first_id.into(), kline.last_id.into());
+        assert_same(&candle, kline);
     }
 }

@@ -43,6 +43,7 @@ if [ -z "${KANDLE_POSTGRES:-}" ] && compgen -G '/usr/lib/postgresql/*/bin/initdb
   export KANDLE_POSTGRES="postgres://kandle@127.0.0.1:$pg/postgres"
 fi
 
-cargo test --workspace --quiet "$@"
+# Most suites of the program wait for moments to come: more threads than processors wait together.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --quiet "$@"
 echo "the ring, every interleaving:"
 RUSTFLAGS="--cfg loom" cargo test --quiet --release -p engine --lib --target-dir target/loom loom_
