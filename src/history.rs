@@ -3,7 +3,12 @@
 //! `keeper` (on the shard threads: notes what closes before clients see it) → `before` (what the store tells a new run) →
 //! `tasks` (trades to the store, journal files that are stored to nowhere) → `mending` (what is missing, from the venues).
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use engine::{
@@ -52,7 +57,7 @@ pub struct History {
     writer: Arc<Writer>,
     instruments: Arc<[Kept]>,
     clock: Arc<Clock>,
-    journal: std::path::PathBuf,
+    journal: PathBuf,
     rotations: Vec<Rotation>,
     faults: Arc<Faults>,
     lost: mpsc::Sender<Lost>,
@@ -219,15 +224,21 @@ fn instruments(directory: &Directory) -> Arc<[Kept]> {
 /// Stores what a killed run had noted in its journal.
 async fn recover(folder: &Path, writer: &Writer) -> anyhow::Result<()> {
     let left = store::recover(folder)?;
-    for batch in left.iter().flat_map(|(_, batches)| batches) {
-        writer.send(batch.clone()).await?;
-    }
-    if timeout(RECOVER_WITHIN, writer.flush()).await.is_err() {
+    let paths: Vec<PathBuf> = left.iter().map(|(path, _)| path.clone()).collect();
+    let stored = async {
+        for batch in left.into_iter().flat_map(|(_, batches)| batches) {
+            writer.send(batch).await?;
+        }
+        writer.flush().await;
+        anyhow::Ok(())
+    };
+    let Ok(stored) = timeout(RECOVER_WITHIN, stored).await else {
         tracing::warn!("the store does not take what the last run left; its journal stays for the next start");
         return Ok(());
-    }
-    for (path, _) in &left {
-        std::fs::remove_file(path).with_context(|| format!("cannot delete {}", path.display()))?;
+    };
+    stored?;
+    for path in paths {
+        std::fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))?;
     }
     Ok(())
 }

@@ -60,7 +60,9 @@ impl Follower {
         let candles = self.heard.candles.lock().unwrap();
         let (candles, waited) =
             self.heard.more.wait_timeout_while(candles, PATIENCE, |candles| !is_done(candles)).unwrap();
-        let state = format!("{} candles, the last {:?}", candles.len(), candles.last());
+        let last = crate::played::final_revisions(candles.clone());
+        let partial: Vec<&Value> = last.values().filter(|candle| candle["state"] == "partial").collect();
+        let state = format!("{} candles, the last {:?}, unproven {partial:?}", candles.len(), candles.last());
         drop(candles);
         assert!(!waited.timed_out(), "waited in vain for {what}; {state}");
     }

@@ -90,9 +90,9 @@ fn what_is_repaired_after_the_late_window_is_fetched_from_the_venue_by_itself() 
     let venue = Venue::open(Duration::from_secs(60));
     let kandle = Kandle::serve(&format!("{}{KEY}[limits]\nlate_window_ms = 1000\n", venue.config()));
     venue.await_streams(1);
-    let begun = venue.recording().past().last().unwrap().clone();
     let follower = Follower::start(&kandle, &["1s"]);
     follower.until("the first seconds", |candles| candles.len() >= 2);
+    let begun = venue.recording().past().last().unwrap().clone();
     venue.refuse(429, Duration::from_secs(6));
     let lost = venue.lose(20);
     follower.until("the seconds behind the lost trades", |candles| {

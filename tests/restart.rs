@@ -59,9 +59,10 @@ fn a_program_that_is_killed_again_and_again_ends_with_the_candles_of_one_that_wa
     let venue = Venue::open(Duration::from_secs(60));
     let mut kandle = Kandle::serve(&format!("{}{KEY}", venue.config()));
     venue.await_streams(1);
-    let begun = venue.recording().past().last().unwrap().clone();
     let follower = Follower::start(&kandle, &INTERVALS);
     follower.until("the first second", |candles| !candles.is_empty());
+    // What is before the first trade cannot be proven; from here on all can.
+    let begun = venue.recording().past().last().unwrap().clone();
     for _ in 0..kills {
         sleep(Duration::from_millis(chance.below(LIFE_MS)));
         kandle.kill_and_start();
@@ -100,6 +101,7 @@ fn a_program_that_is_killed_again_and_again_ends_with_the_candles_of_one_that_wa
             known += 1;
         }
         println!("{interval}: {equal} candles are those of an undisturbed run, {known} that were sent are there");
-        assert!(equal > 0 || ["30s", "1m"].contains(&interval), "{interval}");
+        // Whether a longer one lies wholly within the run is chance.
+        assert!(equal > 0 || !["1s", "5s"].contains(&interval), "{interval}");
     }
 }

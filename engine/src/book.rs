@@ -8,10 +8,10 @@ use crate::{
     continuity::{Continuity, Seen},
     feed_gap::{Cause, FeedGap, GapState},
     interval::Interval,
-    market::{Instrument, Origin, Symbol, Timestamp, Trade},
+    market::{IdRule, Instrument, Origin, Symbol, Timestamp, Trade},
     message::Missing,
     ring::{RingReader, RingWriter, ring},
-    seed::Seed,
+    seed::{Seed, has_hole},
     shard::{ShardConfig, ShardStats, SymbolStatus},
     ticker::Day,
 };
@@ -226,6 +226,12 @@ impl Book {
             return;
         }
         let end = self.aggregator.seed(seed, &mut self.continuity);
+        if self.instrument.ids == IdRule::Contiguous {
+            for candle in seed.candles.iter().filter(|candle| has_hole(candle)) {
+                self.on_late(candle.open_time);
+                self.on_late(candle.close_time.plus(-1));
+            }
+        }
         for candle in seed.candles.iter().filter(|candle| candle.interval == Interval::M1) {
             self.day.on_minute(candle);
         }

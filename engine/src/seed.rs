@@ -43,12 +43,13 @@ impl Aggregator {
             if series.candles.back().is_none_or(|last| last.close_time <= candle.open_time) {
                 let kept = ordered(candle, self.rules.ids, series.candles.back());
                 series.candles.push_back(kept);
-                let waits = candle.state == State::Partial && !candle.is_flat();
-                series.unproven = waits.then_some(candle.open_time).or(series.unproven);
+                let waits = kept.state == State::Partial && !kept.is_flat();
+                series.unproven = waits.then_some(kept.open_time).or(series.unproven);
             }
-            if matches!(candle.state, State::Complete | State::Repaired) && !candle.unknown.trades && candle.trades > 0
-            {
-                proof.cover(candle.first_id.saturating_sub(1), candle.last_id);
+            // What is in a candle must not be counted again, also where its trades did not reach the store.
+            if candle.trades > 0 && !candle.unknown.trades {
+                let is_proven = matches!(candle.state, State::Complete | State::Repaired);
+                proof.cover(candle.first_id.saturating_sub(u64::from(is_proven)), candle.last_id);
             }
         }
         let first = seed.candles.iter().filter(ended).map(|candle| candle.open_time).min()?;
@@ -62,7 +63,7 @@ impl Aggregator {
         let second = Interval::S1.open_time(if is_recent { end } else { seed.now });
         self.current = Some(Candle::flat(Interval::S1, second, self.last_close()?));
         self.watermark = end.plus(-1);
-        self.work = true;
+        self.on_proof();
         Some(end)
     }
 
@@ -127,7 +128,15 @@ fn ordered(candle: &Candle, ids: IdRule, before: Option<&Candle>) -> Candle {
             (candle.open_time.0.unsigned_abs(), candle.close_time.0.unsigned_abs().saturating_sub(1))
         }
     };
-    Candle { first_order, last_order, mended: candle.state == State::Repaired, ..*candle }
+    // Which ids a candle with a hole has is not known: nothing can prove it any more.
+    let torn = ids == IdRule::Contiguous && has_hole(candle);
+    Candle { first_order, last_order, mended: candle.state == State::Repaired, torn, ..*candle }
+}
+
+/// Whether trades are missing between the first and the last of a candle.
+pub(crate) fn has_hole(candle: &Candle) -> bool {
+    let known = candle.trades > 0 && !candle.unknown.trades;
+    known && candle.trades <= candle.last_id.saturating_sub(candle.first_id)
 }
 
 #[cfg(test)]
@@ -232,10 +241,8 @@ mod tests {
             let cut = ((trades.len() - 1) as f64 * killed_at) as usize + 1;
             let mut closed = Closed::new();
             run(&mut shard(), trades[..cut].iter().map(live), &mut closed);
-            // Trades reach the store later than candles do: the last ones may be lost with the process.
-            let newest = closed.values().map(|candle| candle.last_id).max().unwrap_or(0);
-            let all = trades[..cut].iter().filter(|trade| trade.id <= newest).count();
-            let stored = all + ((cut - all) as f64 * kept) as usize;
+            // Trades reach the store later than candles do: the last ones may be lost with the process, also those of closed candles.
+            let stored = (cut as f64 * kept) as usize;
             let back = (cut + missed).min(trades.len());
             let now = Timestamp(trades.get(back).map_or(ts, |trade| trade.ts_event.0));
             let mut candles: Vec<_> = closed.values().copied().collect();
