@@ -45,7 +45,7 @@ impl Welcome<'_> {
             "kandle serves recorded trades, moved to now.\n\n  \
              URL      http://{address}\n  stream   ws://{address}/v1/ws\n  key      {key}\n\n\
              Three things to try:\n\n  \
-             curl -s http://{address}/v1/market/symbols\n\n  \
+             curl -s 'http://{address}/v1/market/ohlcv/{symbol}?interval=1m&limit=3&open=true'\n\n  \
              KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
              python3 - <<'EOF'      # needs: pip install websockets\n\
              import asyncio, json, websockets\n\
