@@ -175,7 +175,9 @@ fn a_full_disk_stops_the_recording_and_not_the_stream_and_it_goes_on_when_there_
 fn a_folder_that_cannot_be_recorded_into_is_named_before_anything_starts() {
     let file = tempdir().join("taken");
     std::fs::write(&file, "").unwrap();
-    let output = command(&["serve", "--listen", "127.0.0.1:0", "--record", file.to_str().unwrap()]).output().unwrap();
+    let mut serve = command(&["serve", "--listen", "127.0.0.1:0", "--record", file.to_str().unwrap()]);
+    // The history of the defaults is kept below the folder of the start.
+    let output = serve.current_dir(crate::process::tempdir()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains(file.to_str().unwrap()) && said.contains("record"), "{said}");
 }
