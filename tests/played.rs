@@ -103,7 +103,8 @@ fn streamed_candles_equal_the_independent_ones_over_lost_trades_a_ban_and_a_cut(
             equal += 1;
         }
         println!("{interval}: {equal} candles are equal");
-        assert!(equal > 0, "{interval}");
+        // Whether a longer one lies wholly within the run is chance.
+        assert!(equal > 0 || interval != "1s", "{interval}");
     }
     assert!(venue.requests() > requests + 1, "what the ban refused is asked again");
 }
