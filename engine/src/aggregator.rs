@@ -233,7 +233,6 @@ impl Aggregator {
                 self.wake = self.wake.min(due);
             }
             series.correct(proof, self.proof_changed.then_some(sealed_before), out);
-            series.prove_last(proof, out);
             series.forget(sealed_before, self.rules.history);
         }
         self.is_current_over = self.current.as_ref().is_some_and(|current| self.is_over(current.open_time));

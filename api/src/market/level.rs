@@ -152,17 +152,31 @@ impl Level {
         Ok(())
     }
 
-    /// What the engine holds, if the span reaches into what it may still change.
+    /// What the engine holds of the rows that are wanted, if the span reaches into what it may still change. A shard is asked for no
+    /// more than that: what is older is in the store.
     async fn ask_engine(&self, reader: &Reader<'_>) -> Vec<StoredCandle> {
         let newest = self.interval.open_time(self.span.to.plus(-1));
         let is_settled = self.interval.close_time(newest) <= reader.now.plus(-SETTLED_AFTER_NS);
         match reader.subject.served {
             Some((symbol, scales)) if !is_settled => {
-                let candles = reader.view.latest(symbol, self.interval, LATEST_MAX).await;
+                let candles = reader.view.latest(symbol, self.interval, self.wanted(reader.now)).await;
                 candles.iter().map(|candle| StoredCandle { scales, candle: plain(candle) }).collect()
             }
             _ => Vec::new(),
         }
+    }
+
+    /// How many of the newest candles may be among the rows.
+    fn wanted(&self, now: Timestamp) -> usize {
+        let rows = match (self.way, self.interval.nanos()) {
+            (Way::Forward, Some(nanos)) => {
+                usize::try_from(now.0.saturating_sub(self.span.from.0) / nanos).unwrap_or(0) + 2
+            }
+            (Way::Backward, _) if self.span.to > now => self.ask + 1,
+            // Few months, or an end in the past.
+            _ => LATEST_MAX,
+        };
+        rows.min(LATEST_MAX)
     }
 }
 

@@ -6,18 +6,18 @@ const SUGGESTIONS_MAX: usize = 5;
 
 /// Up to five of `known` that differ from `name` in few letters or begin with it, the nearest first.
 pub(crate) fn nearest(name: &str, known: &[String]) -> Vec<String> {
-    let letters: Vec<char> = name.chars().take(NAME_CHARS_MAX + 1).map(|letter| letter.to_ascii_uppercase()).collect();
-    if letters.is_empty() || letters.len() > NAME_CHARS_MAX {
+    let letters = name.chars().take(NAME_CHARS_MAX + 1).count();
+    if letters == 0 || letters > NAME_CHARS_MAX {
         return Vec::new();
     }
-    let far = 1 + letters.len() / 3;
-    let upper: String = letters.iter().collect();
+    let far = 1 + letters / 3;
+    let upper = name.to_ascii_uppercase();
     let mut ranked: Vec<(usize, &String)> = Vec::new();
     for candidate in known {
         let own = candidate.to_ascii_uppercase();
         // The venue may be left out: the part behind it is compared as well.
         let parts = [Some(own.as_str()), own.split_once(':').map(|(_, name)| name)];
-        let near = |part: &str| if part.starts_with(&upper) { 1 } else { distance(&letters, part) };
+        let near = |part: &str| if part.starts_with(&upper) { 1 } else { strsim::levenshtein(&upper, part) };
         let edits = parts.into_iter().flatten().map(near).min().unwrap_or(usize::MAX);
         if edits <= far {
             ranked.push((edits, candidate));
@@ -25,25 +25,6 @@ pub(crate) fn nearest(name: &str, known: &[String]) -> Vec<String> {
     }
     ranked.sort_by_key(|(edits, name)| (*edits, name.len(), *name));
     ranked.into_iter().take(SUGGESTIONS_MAX).map(|(_, name)| name.clone()).collect()
-}
-
-/// How many letters must be added, removed or replaced to make `right` of `left`.
-fn distance(left: &[char], right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=left.len()).collect();
-    for (index, letter) in right.chars().enumerate() {
-        let mut diagonal = index;
-        let mut last = index + 1;
-        for (cell, own) in row.iter_mut().skip(1).zip(left) {
-            let replaced = diagonal + usize::from(*own != letter);
-            diagonal = *cell;
-            last = replaced.min(*cell + 1).min(last + 1);
-            *cell = last;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = index + 1;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
