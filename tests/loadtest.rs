@@ -90,10 +90,10 @@ fn after_a_storm_everybody_goes_on_without_a_hole() {
 
 #[test]
 fn idle_sessions_stay_and_their_memory_is_told() {
-    let report = report("idle --connections 200 --seconds 1");
-    // So few sessions say little beside what a process takes on its first turns: a leak or a missing figure would be seen.
-    let bytes = |channels: u32| report["numbers"][format!("bytes_per_session_{channels}_channels")].as_f64().unwrap();
-    assert!(bytes(1) + bytes(50) > 500.0 && bytes(1).max(bytes(50)) < 100_000.0, "{report:#}");
+    // Fewer sessions would say little beside what a process takes on its first turns.
+    let report = report("idle --connections 1500 --seconds 1");
+    let bytes = |name: &str| report["numbers"][name].as_f64().unwrap();
+    assert!(bytes("bytes_per_session_50_channels") > bytes("bytes_per_session_1_channels"), "{report:#}");
 }
 
 #[test]
