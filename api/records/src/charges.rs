@@ -3,7 +3,7 @@
 //! A charge holds from the balance, from the allowance of 30 days, and from that of its key if the key has a cap: one chain,
 //! so that none of them is ever overshot, whatever comes at once.
 
-use ledger::{Event, Fact, Micros, Outcome, Record, Refusal};
+use ledger::{AccountId, Event, Fact, Micros, Outcome, Record, Refusal, State};
 
 use crate::{
     access::{Access, Counter},
@@ -204,11 +204,17 @@ impl Charges {
                 let charged = settle.amount.unwrap_or(hold.amount);
                 Ok(Settlement { charged, is_clamped: charged < amount, is_repeat: true })
             }
-            _ => match self.access.transfer(chart::named(&hold.cause("hold", Leg::Balance))).await? {
-                Some(Record { state: ledger::State::Expired, .. }) => Err(SettleError::Expired),
-                Some(Record { state: ledger::State::Voided, .. }) => Err(SettleError::Voided),
-                _ => Err(RecordsError::from(Conflict::Different).into()),
-            },
+            _ => {
+                let held = self.access.transfer(chart::named(&hold.cause("hold", Leg::Balance))).await?;
+                // Over by the clock is over, whether or not somebody has come by to expire it.
+                let is_over = held.and_then(|held| held.expires_at()).is_some_and(|at| at <= self.access.now());
+                match held.map(|held| held.state) {
+                    Some(State::Voided) => Err(SettleError::Voided),
+                    Some(State::Expired) => Err(SettleError::Expired),
+                    Some(State::Held) if is_over => Err(SettleError::Expired),
+                    _ => Err(RecordsError::from(Conflict::Different).into()),
+                }
+            }
         }
     }
 
@@ -275,7 +281,7 @@ impl Hold {
 }
 
 impl Leg {
-    fn account(self, user: UserId) -> ledger::AccountId {
+    fn account(self, user: UserId) -> AccountId {
         match self {
             Self::Balance => chart::balance(user),
             Self::Allowance => chart::allowance(user),

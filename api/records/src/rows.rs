@@ -134,6 +134,13 @@ pub(crate) async fn load(
     }
 }
 
+/// Keeps other writers waiting until the transaction ends, and says where the stored journal ends.
+pub(crate) async fn lock(database: &Database, connection: &mut AnyConnection) -> Result<u64, RecordsError> {
+    let sql = "UPDATE ledger_head SET sequence = sequence WHERE one = 1 RETURNING sequence";
+    let row = sqlx::query(sql).fetch_one(connection).await.map_err(|error| database.unavailable(error))?;
+    number(database, &row, "sequence")
+}
+
 /// Moves the head from `before` to number `after`, unless another process has written since: then `false`. It comes first in
 /// each transaction that writes, so that another writer waits here and then finds another sequence.
 pub(crate) async fn take(connection: &mut AnyConnection, before: &Head, after: u64) -> Result<bool, sqlx::Error> {

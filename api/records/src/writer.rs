@@ -28,8 +28,6 @@ pub(crate) const WAITING_MAX: usize = 8192;
 const LOADED_MAX: usize = 200_000;
 /// Holds that are expired in one commit.
 const DUE_MAX: usize = 1000;
-/// How often a commit is tried while other processes write.
-const ATTEMPTS_MAX: usize = 20;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 /// What comes of a request.
@@ -111,52 +109,59 @@ impl Writer {
     }
 
     async fn commit(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let now = (self.clock)();
-            let result = self.try_commit(now, changes).await;
-            match result {
-                Ok(Some(answers)) => return Ok(answers),
-                // What is known is not what is stored any more, or nobody knows.
-                Ok(None) => self.state = None,
-                Err(error) => {
-                    self.state = None;
-                    return Err(error);
-                }
-            }
+        let result = self.try_commit(changes).await;
+        if result.is_err() {
+            self.state = None;
         }
-        Err(RecordsError::Contended { database: self.database.name() })
+        result
     }
 
-    /// `None` if another process has written since the ledger was loaded.
-    async fn try_commit(&mut self, now: Timestamp, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
-        let database = self.database.clone();
+    async fn try_commit(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
+        if changes.iter().all(|change| change.writes.is_empty())
+            && let Some(answers) = self.commit_events(changes).await?
+        {
+            return Ok(answers);
+        }
+        self.commit_alone(changes).await
+    }
+
+    /// Events only: they are applied to what is known, and written if nobody else has written since. `None` if somebody has.
+    async fn commit_events(&mut self, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
+        let (now, database) = ((self.clock)(), self.database.clone());
         let unavailable = |error| database.unavailable(error);
         let (connection, ledger) = self.ready().await?;
-        let before: Head = ledger.head();
+        let before = ledger.head();
         rows::load(&database, connection, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
-        let writes = changes.iter().any(|change| !change.writes.is_empty());
-        let mut answers = Vec::with_capacity(changes.len());
-        if !writes {
-            answers.extend(changes.iter().map(|change| apply(&database, ledger, now, &change.chain)));
-            let effects = ledger.take_effects();
-            // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
-            if effects.entries.is_empty() {
-                return Ok(Some(answers));
-            }
-            let mut transaction = connection.begin().await.map_err(unavailable)?;
-            if !rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)? {
-                transaction.rollback().await.map_err(unavailable)?;
-                return Ok(None);
-            }
-            rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
-            transaction.commit().await.map_err(unavailable)?;
+        let answers = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
+        let effects = ledger.take_effects();
+        // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
+        if effects.entries.is_empty() {
             return Ok(Some(answers));
         }
         let mut transaction = connection.begin().await.map_err(unavailable)?;
-        if !rows::take(&mut transaction, &before, before.sequence).await.map_err(unavailable)? {
+        if !rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)? {
             transaction.rollback().await.map_err(unavailable)?;
+            // What was applied has not happened.
+            *ledger = Ledger::resume(Head::default());
             return Ok(None);
         }
+        rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(Some(answers))
+    }
+
+    /// Keeps other processes away first, so that nothing has to be tried again, and applies each request behind a savepoint.
+    async fn commit_alone(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
+        let (now, database) = ((self.clock)(), self.database.clone());
+        let unavailable = |error| database.unavailable(error);
+        let (connection, ledger) = self.ready().await?;
+        let mut transaction = connection.begin().await.map_err(unavailable)?;
+        if rows::lock(&database, &mut transaction).await? != ledger.head().sequence {
+            *ledger = Ledger::resume(rows::head(&database, &mut transaction).await?);
+        }
+        let before = ledger.head();
+        rows::load(&database, &mut transaction, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
+        let mut answers = Vec::with_capacity(changes.len());
         for change in changes {
             answers.push(apply_all(&database, &mut transaction, ledger, now, change).await?);
         }
@@ -166,7 +171,7 @@ impl Writer {
             rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
         }
         transaction.commit().await.map_err(unavailable)?;
-        Ok(Some(answers))
+        Ok(answers)
     }
 
     /// A connection, and a ledger that stands at the end of the stored journal.

@@ -3,8 +3,10 @@
 use ledger::Micros;
 use records::{Changed, Conflict, RecordsError, Scope, UserId};
 
-use crate::cast::{kai, key, user, word};
-use crate::stage::{Stage, on_each_database};
+use crate::{
+    cast::{kai, key, user, word},
+    stage::{Stage, on_each_database},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_comes_with_accounts_credit_and_allowance_and_an_address_belongs_to_one() {

@@ -7,9 +7,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod accounts;
+mod allowances;
 mod cast;
 mod charges;
 mod crash;
 mod outage;
+mod payments;
+mod reports;
+mod requests;
 mod stage;
 mod suite;

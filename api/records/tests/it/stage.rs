@@ -10,7 +10,7 @@ use std::{
 
 use ledger::{Account, AccountId, Balancing, Event, Kind, Limit, Micros, Settle, Timestamp, Transfer, TransferId};
 use records::{Records, RecordsUrl};
-use sqlx::{AnyConnection, Connection, Executor};
+use sqlx::{AnyConnection, Connection, Executor, Row};
 use tempfile::TempDir;
 
 pub(crate) const BANK: AccountId = AccountId(1);
@@ -50,6 +50,24 @@ impl Stage {
 
     pub(crate) fn pass(&self, seconds: u64) {
         self.now.fetch_add(seconds * 1_000_000_000, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::new(self.now.load(Ordering::Relaxed)).unwrap()
+    }
+
+    /// How many rows a table has.
+    pub(crate) async fn count(&self, table: &str) -> i64 {
+        self.number(&format!("SELECT COUNT(*) FROM {table}")).await
+    }
+
+    /// What a query of one number says.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&self.url).await.unwrap();
+        let row = connection.fetch_one(sql).await.unwrap();
+        connection.close().await.unwrap();
+        row.get(0)
     }
 
     pub(crate) async fn execute(&self, sql: &str) {
