@@ -59,10 +59,10 @@ pub(crate) async fn standing(access: &Access, user: UserId, today: u64) -> Resul
     // Also days to come, which another clock may have begun: see above.
     let sql = "SELECT u.cap, u.aligned, u.alignments, a.debits_pending, a.debits_posted, a.credits_posted, \
                (SELECT CAST(COALESCE(SUM(d.micros), 0) AS BIGINT) FROM usage_days d \
-               WHERE d.user_id = u.id AND d.day > $3) AS used \
+               WHERE d.user_id = u.id AND d.day >= $3) AS used \
                FROM users u JOIN ledger_accounts a ON a.id = $2 WHERE u.id = $1";
     let account = chart::allowance(user).0.to_be_bytes();
-    let values = [user.into(), account.as_slice().into(), today.saturating_sub(CAP_DAYS).into()];
+    let values = [user.into(), account.as_slice().into(), (today + 1).saturating_sub(CAP_DAYS).into()];
     let row = access.row(sql, &values).await?.ok_or(RecordsError::Conflict(Conflict::UnknownUser))?;
     let fields = access.fields(&row);
     Ok(Standing {

@@ -12,9 +12,12 @@ use std::{
 use futures_util::future::join_all;
 use ledger::{Kind, Timestamp};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use records::{LedgerRecords, Records, RecordsUrl};
+use records::{Charges, LedgerRecords, Records, RecordsUrl, UserId, chart};
 
-use crate::stage::{REVENUE, Stage, USER, hold, on_each_database, opening, settle, transfer};
+use crate::{
+    cast::{ada, attempt, kai, micros, payer, request},
+    stage::{REVENUE, Stage, USER, hold, on_each_database, opening, settle, transfer},
+};
 
 const CALLERS: u64 = 16;
 const HELD: u64 = 100;
@@ -64,6 +67,34 @@ async fn child_charges() {
     join_all(callers).await;
 }
 
+/// One metered charge. Asked again, it is the same.
+async fn meter(charges: &Charges, user: UserId, round: u64, caller: u64, number: u64) {
+    let (name, held) = (request(format!("r{round}-{caller}-{number}")), micros(HELD));
+    let hold = charges.hold(payer(user, None), name, held, 600).await.unwrap();
+    let cost = micros(charged(caller, number));
+    assert_eq!(charges.settle(&hold, cost, attempt(1), None).await.unwrap().charged, cost);
+}
+
+/// What a killed process runs as well: metered charges, each told on stdout once it is safe.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs in a process of its own"]
+async fn child_meters() {
+    let Ok(url) = env::var("KANDLE_CRASH_URL") else { return };
+    let round: u64 = env::var("KANDLE_CRASH_ROUND").unwrap().parse().unwrap();
+    let records = open(&url).await;
+    let user = records.users().by_email("ada@example.com").await.unwrap().unwrap().user.id;
+    let callers = (0..CALLERS).map(|caller| {
+        let charges = records.charges();
+        tokio::spawn(async move {
+            for number in 0.. {
+                meter(&charges, user, round, caller, number).await;
+                println!("ack {caller} {number}");
+            }
+        })
+    });
+    join_all(callers).await;
+}
+
 /// Kills the child after `delay` and returns how many charges of each caller it told.
 fn killed(mut child: Child, delay: Duration) -> BTreeMap<u64, u64> {
     let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -81,9 +112,9 @@ fn killed(mut child: Child, delay: Duration) -> BTreeMap<u64, u64> {
     reader.join().unwrap()
 }
 
-fn spawn(url: &str, round: u64) -> Child {
+fn spawn(child: &str, url: &str, round: u64) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "crash::child_charges", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", child, "--ignored", "--nocapture", "--test-threads=1"]);
     command.env("KANDLE_CRASH_URL", url).env("KANDLE_CRASH_ROUND", round.to_string());
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -106,7 +137,7 @@ async fn kill_often(stage: &Stage, kills: u64) {
     let (mut expected, mut charges, mut kills_between_acks) = (0, 0, 0);
     for round in 0..kills {
         let delay = Duration::from_micros(random.random_range(5_000..400_000));
-        let told = killed(spawn(&stage.url, round), delay);
+        let told = killed(spawn("crash::child_charges", &stage.url, round), delay);
         kills_between_acks += u64::from(!told.is_empty());
         let records = open(&stage.url).await;
         let ledger = records.ledger();
@@ -137,10 +168,61 @@ async fn kill_often(stage: &Stage, kills: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_any_moment_leaves_one_row_of_usage_for_each_charge() {
+    let kills: u64 = env::var("KANDLE_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    for done in (0..kills).step_by(KILLS as usize) {
+        on_each_database(async |stage: &Stage| kill_meters(stage, KILLS.min(kills - done)).await).await;
+    }
+}
+
+async fn kill_meters(stage: &Stage, kills: u64) {
+    let seed = rand::rng().random();
+    let mut random = SmallRng::seed_from_u64(seed);
+    let records = open(&stage.url).await;
+    let user = ada(&records, 1000, 1000).await.id;
+    records.close().await;
+    let (mut expected, mut charges, mut kills_between_acks) = (0, 0, 0);
+    for round in 0..kills {
+        let delay = Duration::from_micros(random.random_range(5_000..400_000));
+        let told = killed(spawn("crash::child_meters", &stage.url, round), delay);
+        kills_between_acks += u64::from(!told.is_empty());
+        let at = format!("seed {seed}, round {round}");
+        // What is charged has its row, before anybody asks again.
+        let settled = "SELECT COUNT(*) FROM ledger_lines WHERE micros < 0";
+        let paid = "SELECT COUNT(*) FROM usage WHERE cost > 0";
+        assert_eq!(stage.number(settled).await, stage.number(paid).await, "{at}");
+        let records = open(&stage.url).await;
+        for caller in 0..CALLERS {
+            let count = told.get(&caller).copied().unwrap_or_default();
+            for number in [count.saturating_sub(1), count] {
+                meter(&records.charges(), user, round, caller, number).await;
+            }
+            expected += (0..=count).map(|number| charged(caller, number)).sum::<u64>();
+            charges += count + 1;
+        }
+        assert_eq!(stage.count("usage").await, charges as i64, "{at}");
+        for sum in ["SELECT CAST(SUM(cost) AS BIGINT) FROM usage", "SELECT CAST(SUM(micros) AS BIGINT) FROM usage_days"]
+        {
+            assert_eq!(stage.number(sum).await, expected as i64, "{at}");
+        }
+        let window = records.usage().window(user).await.unwrap();
+        assert_eq!((window.used.get(), window.held.get()), (expected, 0), "{at}");
+        assert_eq!(window.remaining.get(), kai(1000).get() - expected, "{at}");
+        assert_eq!(records.users().funds(user).await.unwrap().available.get(), kai(1000).get() - expected, "{at}");
+        let verified = records.ledger().verify(None).await.unwrap();
+        let revenue = verified.accounts.iter().find(|state| state.account.id == chart::REVENUE).unwrap();
+        assert_eq!((revenue.balance.credits_posted.get(), verified.held), (expected, 0), "{at}");
+        records.close().await;
+    }
+    println!("{kills_between_acks} of {kills} kills met a process that charged, {charges} charges");
+    assert!(kills_between_acks * 4 >= kills, "only {kills_between_acks} of {kills} kills met a process that charged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_while_it_makes_the_tables_leaves_a_database_that_opens() {
     for round in 0..10 {
         let stage = Stage::sqlite();
-        killed(spawn(&stage.url, round), Duration::from_millis(round * 4));
+        killed(spawn("crash::child_charges", &stage.url, round), Duration::from_millis(round * 4));
         let records = open(&stage.url).await;
         records.ledger().apply(opening(100)).await.unwrap();
         records.ledger().apply(vec![transfer(9, USER, REVENUE, 1, Kind::Post)]).await.unwrap();
