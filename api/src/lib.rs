@@ -11,6 +11,7 @@ mod market;
 mod problem;
 pub mod routes;
 mod shell;
+pub mod tiers;
 pub mod view;
 
 pub use routes::router;
