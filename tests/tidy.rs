@@ -43,6 +43,10 @@ fn crates_import_only_what_the_architecture_allows() {
     wrong.extend(manifest_names("api/store", &["node", "feeds", "api", "loadtest", "uring"]));
     wrong.extend(manifest_names("api/ledger", &["engine", "node", "feeds", "api", "store", "tokio", "serde", "sqlx"]));
     wrong.extend(manifest_names("api/records", &["engine", "node", "feeds", "api", "store", "loadtest"]));
+    wrong.extend(manifest_names(
+        "api/auth",
+        &["engine", "node", "feeds", "api", "store", "ledger", "records", "axum", "sqlx"],
+    ));
     wrong.extend(manifest_names("engine/uring", &["engine", "node", "feeds", "api", "tokio"]));
     assert!(wrong.is_empty(), "{wrong:?}");
 }
@@ -81,7 +85,7 @@ fn the_cores_read_no_clock_and_take_no_lock() {
 
 #[test]
 fn only_clocks_read_the_wall_clock() {
-    for path in ["engine/node/src", "feeds/src", "api/src", "api/records/src", "api/store/src", "src"]
+    for path in ["engine/node/src", "feeds/src", "api/src", "api/auth/src", "api/records/src", "api/store/src", "src"]
         .iter()
         .flat_map(|folder| sources(folder))
     {
