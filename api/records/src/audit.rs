@@ -1,65 +1,210 @@
-//! Whether what is stored can have happened.
+//! The audit: a row for each request that named its user. Noted without waiting, written in batches.
 
-use ledger::{AccountId, Fault, Head, Verified, Verifier};
-use sqlx::Connection;
-
-use crate::{JOURNAL_PAGE_MAX, database::Database, error::RecordsError, rows};
-
-/// What is stored is wrong, or could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// An entry of the journal is wrong.
-    #[error(transparent)]
-    Journal(#[from] Fault),
-    /// The journal says something else of an account than the table of accounts.
-    #[error("account {:032x} has other sums than the journal says", .0.0)]
-    Account(AccountId),
-    /// The journal does not end where it was last written.
-    #[error("the journal ends at {found} and was written up to {written}")]
-    Head {
-        /// Its last entry.
-        found: u64,
-        /// The last that was written.
-        written: u64,
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
-    /// It could not be read.
-    #[error(transparent)]
-    Records(#[from] RecordsError),
+};
+
+use ledger::{Micros, Timestamp};
+use sqlx::any::AnyRow;
+use tokio::{sync::mpsc, time::interval};
+
+use crate::{
+    access::{Access, Counter},
+    bounded,
+    change::Write,
+    chart::{KeyId, UserId},
+    error::RecordsError,
+    kept::KeptAnswers,
+    rows::placeholders,
+    text::{RequestName, Text, Word},
+    usage::Cursor,
+};
+
+/// Rows of a page of the audit.
+pub const AUDIT_PAGE_MAX: usize = 500;
+/// Rows that wait to be written; what comes when these are full is lost, and counted.
+const NOTED_MAX: usize = 8192;
+/// Rows that are written together.
+const BATCH_MAX: usize = 256;
+/// How often what is old is thrown away.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// What a request was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Who called.
+    pub user: UserId,
+    /// With which key.
+    pub key: Option<KeyId>,
+    /// The name of the request.
+    pub request: RequestName,
+    /// When it came.
+    pub created: Timestamp,
+    /// Such as `POST`.
+    pub method: Word,
+    /// What was called, without what identifies or proves somebody.
+    pub endpoint: Text<256>,
+    /// The HTTP status.
+    pub status: u16,
+    /// What it cost.
+    pub cost: Micros,
+    /// How long it took.
+    pub latency_ms: u64,
+    /// Where it came from.
+    pub address: Text<64>,
 }
 
-/// Reads the journal page by page, beside a writer that goes on, and compares what it comes to with the accounts.
-pub(crate) async fn audit(database: &Database, expected: Option<&Head>) -> Result<Verified, AuditError> {
-    let unavailable = |error| database.unavailable(error);
-    let mut connection = database.pool.acquire().await.map_err(unavailable)?;
-    let mut snapshot = connection.begin().await.map_err(unavailable)?;
-    database.freeze(&mut snapshot).await?;
+/// A row of the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// The number of the row.
+    pub id: u64,
+    /// What it says.
+    pub audit: Audit,
+}
 
-    let written = rows::head(database, &mut snapshot).await?.sequence;
-    let (mut verifier, mut found) = (Verifier::new(expected), 0);
-    loop {
-        let page = rows::journal(database, &mut snapshot, found, JOURNAL_PAGE_MAX).await?;
-        if page.is_empty() {
-            break;
+/// The audit. Cheap to clone.
+#[derive(Clone)]
+pub struct AuditLog {
+    access: Access,
+    noted: mpsc::Sender<Audit>,
+    lost: Arc<AtomicU64>,
+}
+
+/// Writes what is noted, and throws away what was kept long enough.
+pub(crate) struct Keeper {
+    log: AuditLog,
+    noted: mpsc::Receiver<Audit>,
+}
+
+impl AuditLog {
+    pub(crate) fn new(access: Access) -> (Self, Keeper) {
+        let (sender, noted) = mpsc::channel(NOTED_MAX);
+        let log = Self { access, noted: sender, lost: Arc::default() };
+        (log.clone(), Keeper { log, noted })
+    }
+
+    /// Takes a row to be written soon. If too many wait already it is lost, and counted.
+    pub fn note(&self, audit: Audit) {
+        if self.noted.try_send(audit).is_err() {
+            self.lose(1);
         }
-        page.iter().try_for_each(|sealed| verifier.check(sealed))?;
-        found += page.len() as u64;
     }
-    if found != written {
-        return Err(AuditError::Head { found, written });
+
+    /// How many rows were lost since the records were opened.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
-    let verified = verifier.finish()?;
-    let mut accounts = verified.accounts.iter();
-    let mut last = None;
-    loop {
-        let page = rows::accounts_behind(database, &mut snapshot, last, JOURNAL_PAGE_MAX).await?;
-        let Some(end) = page.last() else { break };
-        last = Some(end.account.id);
-        if let Some(wrong) = page.iter().find(|stored| accounts.next() != Some(stored)) {
-            return Err(AuditError::Account(wrong.account.id));
+
+    /// Rows of a user, the newest first, at most `limit`, of one endpoint if one is named; behind `after`, the last row of
+    /// the page before. A row is there some milliseconds after it was noted.
+    ///
+    /// # Errors
+    /// If they cannot be read, or more than [`AUDIT_PAGE_MAX`] are asked for.
+    pub async fn page(
+        &self,
+        user: UserId,
+        endpoint: Option<&Text<256>>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<AuditRow>, RecordsError> {
+        bounded("rows of the audit", AUDIT_PAGE_MAX, limit)?;
+        let sql = "SELECT id, user_id, key_id, request, created, method, endpoint, status, cost, latency_ms, address \
+                   FROM audit WHERE user_id = $1 AND ($2 IS NULL OR endpoint = $2) \
+                   AND (created < $3 OR (created = $3 AND id < $4)) ORDER BY created DESC, id DESC LIMIT $5";
+        let [created, id] = Cursor::values(after);
+        let rows = self.access.rows(sql, &[user.into(), endpoint.into(), created, id, (limit as u64).into()]).await?;
+        rows.iter().map(|row| read(&self.access, row)).collect()
+    }
+
+    /// Throws away rows from before `before`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn sweep(&self, before: Timestamp) -> Result<(), RecordsError> {
+        self.access.write(vec![Write::new("DELETE FROM audit WHERE created < $1").bind(before)]).await
+    }
+
+    async fn write(&self, batch: &[Audit]) -> Result<(), RecordsError> {
+        let values = placeholders(self.access.database(), batch.len(), 11);
+        let mut insert = Write::new(format!(
+            "INSERT INTO audit (id, user_id, key_id, request, created, method, endpoint, status, cost, latency_ms, \
+             address) VALUES {values}"
+        ));
+        let mut used = BTreeMap::new();
+        for audit in batch {
+            insert = insert.bind(self.access.next(Counter::Audit).await?).bind(audit.user).bind(audit.key);
+            insert = insert.bind(&audit.request).bind(audit.created).bind(&audit.method).bind(&audit.endpoint);
+            insert = insert.bind(u64::from(audit.status)).bind(audit.cost).bind(audit.latency_ms).bind(&audit.address);
+            if let Some(key) = audit.key {
+                let last = used.entry(key).or_insert(audit.created);
+                *last = audit.created.max(*last);
+            }
+        }
+        let last_used = "UPDATE api_keys SET last_used = $1 WHERE id = $2 AND (last_used IS NULL OR last_used < $1)";
+        let used = used.into_iter().map(|(key, at)| Write::new(last_used).bind(at).bind(key));
+        self.access.write([insert].into_iter().chain(used).collect()).await
+    }
+
+    fn lose(&self, rows: u64) {
+        self.lost.fetch_add(rows, Ordering::Relaxed);
+    }
+}
+
+impl Keeper {
+    /// Serves until `stop` is told or dropped, and then what has been noted.
+    pub(crate) async fn run(mut self, mut stop: tokio::sync::oneshot::Receiver<()>) {
+        let kept = KeptAnswers { access: self.log.access.clone() };
+        let (mut batch, mut sweeps) = (Vec::with_capacity(BATCH_MAX), interval(SWEEP_EVERY));
+        loop {
+            tokio::select! {
+                taken = self.noted.recv_many(&mut batch, BATCH_MAX) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    if let Err(error) = self.log.write(&batch).await {
+                        self.log.lose(taken as u64);
+                        tracing::warn!(error = &error as &dyn std::error::Error, rows = taken, "writing the audit");
+                    }
+                    batch.clear();
+                }
+                _ = sweeps.tick() => {
+                    if let Err(error) = kept.sweep().await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "forgetting kept answers");
+                    }
+                }
+                _ = &mut stop, if !self.noted.is_closed() => self.noted.close(),
+            }
         }
     }
-    match accounts.next() {
-        Some(lost) => Err(AuditError::Account(lost.account.id)),
-        None => Ok(verified),
+}
+
+impl AuditRow {
+    /// Where the page behind this row begins.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { created: self.audit.created, id: self.id }
     }
+}
+
+fn read(access: &Access, row: &AnyRow) -> Result<AuditRow, RecordsError> {
+    let fields = access.fields(row);
+    let audit = Audit {
+        user: fields.user("user_id")?,
+        key: fields.maybe_key("key_id")?,
+        request: fields.text("request")?,
+        created: fields.time("created")?,
+        method: fields.text("method")?,
+        endpoint: fields.text("endpoint")?,
+        status: fields.small("status")?,
+        cost: fields.micros("cost")?,
+        latency_ms: fields.number("latency_ms")?,
+        address: fields.text("address")?,
+    };
+    Ok(AuditRow { id: fields.number("id")?, audit })
 }

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use sqlx::{
     AnyConnection, AnyPool, Connection, Executor,
     any::AnyPoolOptions,
+    error::ErrorKind,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
@@ -17,7 +18,10 @@ const READERS_MAX: u32 = 4;
 const ACQUIRE_MAX: Duration = Duration::from_secs(10);
 const MIGRATE_TRIES_MAX: u32 = 10;
 
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "ledger", include_str!("../migrations/0001_ledger.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "ledger", include_str!("../migrations/0001_ledger.sql")),
+    (2, "accounts", include_str!("../migrations/0002_accounts.sql")),
+];
 
 /// A database whose tables are those of this version.
 #[derive(Clone)]
@@ -86,6 +90,15 @@ impl Database {
         unavailable(&self.url.name, error)
     }
 
+    /// A statement failed: by its values, or by the database.
+    pub(crate) fn failed(&self, error: sqlx::Error) -> RecordsError {
+        if is_about_values(&error) {
+            RecordsError::Row { database: self.name(), source: Arc::new(error) }
+        } else {
+            self.unavailable(error)
+        }
+    }
+
     pub(crate) fn foreign(&self, what: impl Into<String>) -> RecordsError {
         RecordsError::Foreign { database: self.name(), what: what.into() }
     }
@@ -93,6 +106,13 @@ impl Database {
 
 fn unavailable(name: &Arc<str>, error: sqlx::Error) -> RecordsError {
     RecordsError::Unavailable { database: Arc::clone(name), source: Arc::new(error) }
+}
+
+/// A bound of a table, or values that PostgreSQL cannot store (its class 22): the next statement may succeed.
+fn is_about_values(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        !matches!(error.kind(), ErrorKind::Other) || error.code().is_some_and(|code| code.starts_with("22"))
+    })
 }
 
 /// What is answered is on the disk: a commit returns after fsync on both.

@@ -1,7 +1,9 @@
 //! What the API must not lose, in SQLite or on PostgreSQL: a URL chooses, tables and queries are the same.
 //!
-//! `url` → `database` (connections, migrations) → `rows` (the ledger's tables) → `writer` (one task, group commit) →
-//! `audit` (whether what is stored can have happened). Read `writer` first.
+//! `url` → `database` (connections, migrations) → `rows` (the ledger's tables) → `change` (what else a request writes) →
+//! `writer` (one task, group commit) → `access` (how all below reach it) → `verify` (whether what is stored can have
+//! happened). Read `writer` first. `chart` says whose account is whose. On top, each by itself: `users`, `keys`, `charges` with
+//! `allowance` and `usage`, `gifts`, `payments`, `statement`; `audit`, and `kept` for answers that are given again.
 //!
 //! - **Safe.** An answer comes after fsync. A process that is killed at any moment leaves every request that was answered,
 //!   and none in part.
@@ -33,26 +35,58 @@
 //! # }
 //! ```
 
+mod access;
+mod allowance;
 mod audit;
+mod change;
+mod charges;
+pub mod chart;
 mod database;
 mod error;
+mod gifts;
+mod kept;
+mod keys;
+mod payments;
+mod row;
 mod rows;
+mod statement;
+mod text;
 mod url;
+mod usage;
+mod users;
+mod verify;
 mod writer;
 
-use ledger::{AccountId, AccountState, Event, Head, Outcome, Record, Sealed, Timestamp, TransferId, Verified};
+use std::sync::Arc;
+
+use ledger::{AccountId, AccountState, Event, Head, Micros, Outcome, Record, Sealed, Timestamp, TransferId, Verified};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-pub use audit::AuditError;
-pub use error::{RecordsError, UrlError};
+pub use allowance::{CAP_DAYS, CAP_MAX, Window};
+pub use audit::{AUDIT_PAGE_MAX, Audit, AuditLog, AuditRow};
+pub use charges::{Charges, Hold, HoldError, Payer, SettleError, Settlement};
+pub use chart::{AMOUNT_MAX, KeyId, Purpose, UserId};
+pub use error::{Conflict, RecordsError, UrlError};
+pub use gifts::Gifts;
+pub use kept::{KEPT_BYTES_MAX, KEPT_FOR, Kept, KeptAnswers};
+pub use keys::{ApiKey, CIDRS_MAX, Changed, Changes, Grant, KEYS_MAX, KEYS_PAGE_MAX, Keys, NewKey, Scope};
+pub use payments::{CHECKOUTS_PAGE_MAX, Checkout, CheckoutState, Dispute, Paid, Payments, StripeEvent, Told};
+pub use statement::{LINES_MAX, Line, Statement, Statements};
+pub use text::{Email, Name, RequestName, Text, TextError, Token, Word};
 pub use url::RecordsUrl;
+pub use usage::{
+    Attempt, Cursor, Group, Grouping, SUMS_MAX, USAGE_PAGE_MAX, Usage, UsageFilter, UsageRecords, UsageSum,
+};
+pub use users::{Funds, Login, NewUser, PasswordHash, USERS_PAGE_MAX, User, Users};
+pub use verify::VerifyError;
 
 use crate::{
+    access::Access,
     database::Database,
-    writer::{CHAIN_EVENTS_MAX, Request, WAITING_MAX, Writer},
+    writer::{WAITING_MAX, Writer},
 };
 
 /// Entries of a page of the journal.
@@ -60,9 +94,11 @@ pub const JOURNAL_PAGE_MAX: usize = 1000;
 
 /// An open database and its writer.
 pub struct Records {
+    access: Access,
     ledger: LedgerRecords,
-    stop: oneshot::Sender<()>,
-    writer: JoinHandle<()>,
+    audit: AuditLog,
+    /// The keeper goes first, for it has still something to write.
+    tasks: [(oneshot::Sender<()>, JoinHandle<()>); 2],
 }
 
 impl Records {
@@ -75,10 +111,16 @@ impl Records {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, RecordsError> {
         let database = Database::open(url).await?;
+        let clock: access::Clock = Arc::new(clock);
         let (requests, taken) = mpsc::channel(WAITING_MAX);
-        let (stop, stopped) = oneshot::channel();
-        let writer = tokio::spawn(Writer::new(database.clone(), clock).run(taken, stopped));
-        Ok(Self { ledger: LedgerRecords { database, requests }, stop, writer })
+        let access = Access::new(database.clone(), requests, Arc::clone(&clock));
+        let (audit, keeper) = AuditLog::new(access.clone());
+        let (stop_writer, stopped) = oneshot::channel();
+        let writer = tokio::spawn(Writer::new(database, clock).run(taken, stopped));
+        let (stop_keeper, stopped) = oneshot::channel();
+        let keeper = tokio::spawn(keeper.run(stopped));
+        let ledger = LedgerRecords { access: access.clone() };
+        Ok(Self { access, ledger, audit, tasks: [(stop_keeper, keeper), (stop_writer, writer)] })
     }
 
     /// Accounts, transfers and their journal.
@@ -87,13 +129,69 @@ impl Records {
         &self.ledger
     }
 
-    /// Answers the requests that wait, refuses new ones, and lets go of the database.
+    /// Who may come.
+    #[must_use]
+    pub fn users(&self) -> Users {
+        Users { access: self.access.clone() }
+    }
+
+    /// With which keys.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys { access: self.access.clone() }
+    }
+
+    /// What is set aside and taken for requests.
+    #[must_use]
+    pub fn charges(&self) -> Charges {
+        Charges { access: self.access.clone() }
+    }
+
+    /// What was used.
+    #[must_use]
+    pub fn usage(&self) -> UsageRecords {
+        UsageRecords { access: self.access.clone() }
+    }
+
+    /// Who called what.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// Answers for requests that come again.
+    #[must_use]
+    pub fn kept(&self) -> KeptAnswers {
+        KeptAnswers { access: self.access.clone() }
+    }
+
+    /// What an operator gives and takes.
+    #[must_use]
+    pub fn gifts(&self) -> Gifts {
+        Gifts { access: self.access.clone() }
+    }
+
+    /// What moved a user's money.
+    #[must_use]
+    pub fn statements(&self) -> Statements {
+        Statements { access: self.access.clone() }
+    }
+
+    /// What is paid through Stripe.
+    #[must_use]
+    pub fn payments(&self) -> Payments {
+        Payments { access: self.access.clone() }
+    }
+
+    /// Writes what is noted, answers the requests that wait, refuses new ones, and lets go of the database.
     pub async fn close(self) {
-        let pool = self.ledger.database.pool.clone();
-        // It may have ended by itself, in a panic, which is told below.
-        let _ = self.stop.send(());
-        if let Err(error) = self.writer.await {
-            tracing::error!(%error, "the writer of the records");
+        let pool = self.access.database().pool.clone();
+        for (stop, task) in self.tasks {
+            // It may have ended by itself, in a panic, which is told below.
+            let _ = stop.send(());
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the records");
+            }
         }
         pool.close().await;
     }
@@ -102,8 +200,7 @@ impl Records {
 /// The ledger as it is stored. Cheap to clone.
 #[derive(Clone)]
 pub struct LedgerRecords {
-    database: Database,
-    requests: mpsc::Sender<Request>,
+    access: Access,
 }
 
 impl LedgerRecords {
@@ -112,13 +209,7 @@ impl LedgerRecords {
     /// # Errors
     /// If it could not be written, or nobody knows whether it was ([`RecordsError::Unavailable`]).
     pub async fn apply(&self, chain: Vec<Event>) -> Result<Vec<Outcome>, RecordsError> {
-        bounded("events", CHAIN_EVENTS_MAX, chain.len())?;
-        let (answer, answered) = oneshot::channel();
-        self.requests.try_send(Request { chain, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => RecordsError::Busy { waiting_max: WAITING_MAX },
-            mpsc::error::TrySendError::Closed(_) => RecordsError::Closed,
-        })?;
-        answered.await.unwrap_or(Err(RecordsError::Closed))
+        self.access.change(Vec::new(), chain).await
     }
 
     /// An account and its sums, as they were last written.
@@ -126,8 +217,7 @@ impl LedgerRecords {
     /// # Errors
     /// If it cannot be read.
     pub async fn balance(&self, id: AccountId) -> Result<Option<AccountState>, RecordsError> {
-        let mut connection = self.database.pool.acquire().await.map_err(|error| self.database.unavailable(error))?;
-        Ok(rows::accounts(&self.database, &mut connection, &[id]).await?.pop())
+        Ok(self.access.accounts(&[id]).await?.pop())
     }
 
     /// What came of a transfer id, as it was last written.
@@ -135,8 +225,7 @@ impl LedgerRecords {
     /// # Errors
     /// If it cannot be read.
     pub async fn transfer(&self, id: TransferId) -> Result<Option<Record>, RecordsError> {
-        let mut connection = self.database.pool.acquire().await.map_err(|error| self.database.unavailable(error))?;
-        Ok(rows::transfers(&self.database, &mut connection, &[id]).await?.pop().map(|(_, record)| record))
+        self.access.transfer(id).await
     }
 
     /// Entries of the journal behind number `after`, in order, at most `limit`.
@@ -145,8 +234,7 @@ impl LedgerRecords {
     /// If they cannot be read, or more than [`JOURNAL_PAGE_MAX`] are asked for.
     pub async fn journal(&self, after: u64, limit: usize) -> Result<Vec<Sealed>, RecordsError> {
         bounded("entries", JOURNAL_PAGE_MAX, limit)?;
-        let mut connection = self.database.pool.acquire().await.map_err(|error| self.database.unavailable(error))?;
-        rows::journal(&self.database, &mut connection, after, limit).await
+        rows::journal(self.access.database(), &mut *self.access.reader().await?, after, limit).await
     }
 
     /// The end of the journal. Kept elsewhere, it is what [`LedgerRecords::verify`] expects.
@@ -154,19 +242,22 @@ impl LedgerRecords {
     /// # Errors
     /// If it cannot be read.
     pub async fn head(&self) -> Result<Head, RecordsError> {
-        let mut connection = self.database.pool.acquire().await.map_err(|error| self.database.unavailable(error))?;
-        rows::head(&self.database, &mut connection).await
+        rows::head(self.access.database(), &mut *self.access.reader().await?).await
     }
 
     /// Recomputes the whole journal, of one moment, and compares it with the accounts that are stored.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub async fn verify(&self, expected: Option<&Head>) -> Result<Verified, AuditError> {
-        audit::audit(&self.database, expected).await
+    pub async fn verify(&self, expected: Option<&Head>) -> Result<Verified, VerifyError> {
+        verify::verify(self.access.database(), expected).await
     }
 }
 
 fn bounded(what: &'static str, max: usize, asked: usize) -> Result<(), RecordsError> {
     if asked <= max { Ok(()) } else { Err(RecordsError::TooMany { what, max, asked }) }
+}
+
+fn at_most(max: Micros, asked: Micros) -> Result<(), RecordsError> {
+    if asked <= max { Ok(()) } else { Err(RecordsError::TooMuch { max, asked }) }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ledger::{
-    AccountId, AccountState, Balance, Effects, Entry, Event, Fact, Head, Ledger, Micros, Missing, Record, Sealed,
+    AccountId, AccountState, Balance, Effects, Entry, Event, Fact, Head, Kind, Ledger, Micros, Missing, Record, Sealed,
     State, Timestamp, TransferId,
 };
-use sqlx::{Any, AnyConnection, Connection, Row, any::AnyRow, query::Query};
+use sqlx::{Any, AnyConnection, Row, any::AnyRow, query::Query};
 
-use crate::{database::Database, error::RecordsError, url::DatabaseKind};
+use crate::{chart, database::Database, error::RecordsError, url::DatabaseKind};
 
 /// Rows in one statement: PostgreSQL takes 65,535 values, SQLite 32,766.
 const ROWS_MAX: usize = 1000;
@@ -108,10 +108,10 @@ pub(crate) async fn load(
     database: &Database,
     connection: &mut AnyConnection,
     ledger: &mut Ledger,
-    chains: &[Vec<Event>],
+    events: impl Iterator<Item = &Event> + Clone,
 ) -> Result<(), RecordsError> {
     loop {
-        let missing = ledger.missing(chains.iter().flatten());
+        let missing = ledger.missing(events.clone());
         if missing.is_empty() {
             return Ok(());
         }
@@ -134,22 +134,20 @@ pub(crate) async fn load(
     }
 }
 
-/// Writes in one transaction, unless another process has written since `before`: then nothing, and `false`.
+/// Moves the head from `before` to number `after`, unless another process has written since: then `false`. It comes first in
+/// each transaction that writes, so that another writer waits here and then finds another sequence.
+pub(crate) async fn take(connection: &mut AnyConnection, before: &Head, after: u64) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query("UPDATE ledger_head SET sequence = $1 WHERE sequence = $2");
+    let moved = moved.bind(signed(after)).bind(signed(before.sequence)).execute(connection).await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Writes what has happened, but for the head.
 pub(crate) async fn write(
     database: &Database,
     connection: &mut AnyConnection,
-    before: &Head,
     effects: &Effects,
-) -> Result<bool, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    let after = before.sequence + effects.entries.len() as u64;
-    // First, so that another writer waits here and then finds another sequence.
-    let moved = sqlx::query("UPDATE ledger_head SET sequence = $1 WHERE sequence = $2");
-    let moved = moved.bind(signed(after)).bind(signed(before.sequence)).execute(&mut *transaction).await?;
-    if moved.rows_affected() != 1 {
-        transaction.rollback().await?;
-        return Ok(false);
-    }
+) -> Result<(), sqlx::Error> {
     let (mut opened, mut used) = (BTreeMap::new(), BTreeMap::new());
     for entry in &effects.entries {
         match &entry.fact {
@@ -159,7 +157,7 @@ pub(crate) async fn write(
         }
     }
     let sql = |values: &str| format!("INSERT INTO ledger_journal (sequence, bytes, hash) VALUES {values}");
-    insert(database, &mut transaction, &effects.entries, 3, sql, |query, entry| {
+    insert(database, &mut *connection, &effects.entries, 3, sql, |query, entry| {
         query.bind(signed(entry.sequence)).bind(entry.bytes()).bind(entry.hash.to_vec())
     })
     .await?;
@@ -172,10 +170,16 @@ pub(crate) async fn write(
              credits_pending = excluded.credits_pending, credits_posted = excluded.credits_posted"
         )
     };
-    insert(database, &mut transaction, &effects.accounts, 6, sql, |query, AccountState { account, balance }| {
+    insert(database, &mut *connection, &effects.accounts, 6, sql, |query, AccountState { account, balance }| {
         let query = query.bind(key(account.id.0)).bind(signed(opened.get(&account.id).copied().unwrap_or_default()));
         let query = query.bind(signed(balance.debits_pending.get())).bind(signed(balance.debits_posted.get()));
         query.bind(signed(balance.credits_pending.get())).bind(signed(balance.credits_posted.get()))
+    })
+    .await?;
+    let lines = lines(effects);
+    let sql = |values: &str| format!("INSERT INTO ledger_lines (account, time, sequence, micros) VALUES {values}");
+    insert(database, connection, &lines, 4, sql, |query, line| {
+        query.bind(key(line.account.0)).bind(signed(line.time.nanos())).bind(signed(line.sequence)).bind(line.micros)
     })
     .await?;
     let sql = |values: &str| {
@@ -184,16 +188,53 @@ pub(crate) async fn write(
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at"
         )
     };
-    insert(database, &mut transaction, &effects.transfers, 4, sql, |query, (id, record)| {
+    insert(database, &mut *connection, &effects.transfers, 4, sql, |query, (id, record)| {
         let query = query.bind(key(id.0)).bind(signed(used.get(id).copied().unwrap_or_default()));
         query.bind(state_number(record.state)).bind(record.expires_at().map(|at| signed(at.nanos())))
     })
-    .await?;
-    transaction.commit().await?;
-    Ok(true)
+    .await
 }
 
-type AnyQuery<'q> = Query<'q, Any, sqlx::any::AnyArguments<'q>>;
+/// What an entry took from an account of a user, below zero, or gave to it.
+struct Line {
+    account: AccountId,
+    time: Timestamp,
+    sequence: u64,
+    micros: i64,
+}
+
+fn lines(effects: &Effects) -> Vec<Line> {
+    let moved = |entry: &Entry| {
+        let (hold, amount) = match &entry.fact {
+            Fact::Done(Event::Transfer(transfer)) if transfer.kind == Kind::Post => {
+                return Some((transfer.debit, transfer.credit, transfer.amount));
+            }
+            Fact::Done(Event::Settle(settle)) => (settle.hold, settle.amount?),
+            _ => return None,
+        };
+        // What ends a hold changes it: it is among the effects.
+        let held = effects.transfers.binary_search_by_key(&hold, |(id, _)| *id).ok();
+        match held.and_then(|place| effects.transfers.get(place))?.1.fact {
+            Fact::Done(Event::Transfer(held)) => Some((held.debit, held.credit, amount)),
+            _ => None,
+        }
+    };
+    let mut lines = Vec::new();
+    for entry in &effects.entries {
+        let Some((debit, credit, amount)) = moved(entry).filter(|(_, _, amount)| *amount > Micros::ZERO) else {
+            continue;
+        };
+        let micros = signed(amount.get());
+        for (account, micros) in [(debit, -micros), (credit, micros)] {
+            if chart::is_of_user(account) {
+                lines.push(Line { account, time: entry.time, sequence: entry.sequence, micros });
+            }
+        }
+    }
+    lines
+}
+
+pub(crate) type AnyQuery<'q> = Query<'q, Any, sqlx::any::AnyArguments<'q>>;
 
 async fn insert<T>(
     database: &Database,
@@ -228,7 +269,7 @@ async fn fetch_by_id(
 
 /// `($1, $2), ($3, $4)` for two rows of two columns. On SQLite `(?, ?), (?, ?)`: there the time that names take grows with the
 /// square of their number, so that 512 rows took eight times as long.
-fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
+pub(crate) fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
     let place = |place: usize| match database.kind() {
         DatabaseKind::Sqlite => "?".to_owned(),
         DatabaseKind::Postgres => format!("${place}"),
@@ -279,12 +320,12 @@ fn number(database: &Database, row: &AnyRow, column: &str) -> Result<u64, Record
     u64::try_from(number).map_err(|_| database.foreign(format!("a {column} below zero")))
 }
 
-fn key(id: u128) -> Vec<u8> {
+pub(crate) fn key(id: u128) -> Vec<u8> {
     id.to_be_bytes().to_vec()
 }
 
 /// All numbers that are stored are below 2^63: amounts and times by their types, sequences by the time it takes.
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

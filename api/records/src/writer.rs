@@ -2,18 +2,21 @@
 //!
 //! While a commit waits for the disk the next requests gather, so that the more callers there are, the more of them share
 //! one fsync. No request waits for another to come.
+//!
+//! A request may write rows beside its events. Then they are written within the same transaction, each request behind a
+//! savepoint of its own: what one is refused for undoes its own rows and events and nobody else's.
 
 use std::time::Duration;
 
 use ledger::{ApplyError, Event, Head, Ledger, Outcome, Timestamp};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection};
 use tokio::{
     sync::{mpsc, oneshot},
     task::yield_now,
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{database::Database, error::RecordsError, rows};
+use crate::{access::Clock, change::Change, database::Database, error::RecordsError, rows};
 
 /// Requests that share a commit.
 const BATCH_MAX: usize = 1024;
@@ -33,19 +36,19 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 pub(crate) type Answer = Result<Vec<Outcome>, RecordsError>;
 
 pub(crate) struct Request {
-    pub(crate) chain: Vec<Event>,
+    pub(crate) change: Change,
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
-pub(crate) struct Writer<C> {
+pub(crate) struct Writer {
     database: Database,
-    clock: C,
+    clock: Clock,
     /// What is known of the database; nothing after a failure, for then it may have written or not.
     state: Option<(AnyConnection, Ledger)>,
 }
 
-impl<C: Fn() -> Timestamp> Writer<C> {
-    pub(crate) fn new(database: Database, clock: C) -> Self {
+impl Writer {
+    pub(crate) fn new(database: Database, clock: Clock) -> Self {
         Self { database, clock, state: None }
     }
 
@@ -76,10 +79,10 @@ impl<C: Fn() -> Timestamp> Writer<C> {
     }
 
     async fn serve(&mut self, batch: &mut Vec<Request>) {
-        let (chains, answers): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|request| (request.chain, request.answer)).unzip();
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|request| (request.change, request.answer)).unzip();
         // Whoever no longer listens asks again, with the same ids.
-        match self.commit(&chains).await {
+        match self.commit(&changes).await {
             Ok(outcomes) => answers.into_iter().zip(outcomes).for_each(|(answer, outcome)| drop(answer.send(outcome))),
             Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
         }
@@ -91,11 +94,12 @@ impl<C: Fn() -> Timestamp> Writer<C> {
             let (now, database) = ((self.clock)(), self.database.clone());
             let (connection, _) = self.ready().await?;
             let due = rows::due(&database, connection, now, DUE_MAX).await?;
-            let chains: Vec<_> = due.into_iter().map(|hold| vec![Event::Expire(hold)]).collect();
-            if !chains.is_empty() {
-                let answers = self.commit(&chains).await?;
-                for (chain, answer) in chains.iter().zip(answers).filter(|(_, answer)| is_refused(answer)) {
-                    tracing::warn!(hold = ?chain, ?answer, "a hold that cannot be expired");
+            let expiry = |hold| Change::new(Vec::new(), vec![Event::Expire(hold)]);
+            let changes: Vec<_> = due.into_iter().map(expiry).collect();
+            if !changes.is_empty() {
+                let answers = self.commit(&changes).await?;
+                for (change, answer) in changes.iter().zip(answers).filter(|(_, answer)| is_refused(answer)) {
+                    tracing::warn!(hold = ?change.chain, ?answer, "a hold that cannot be expired");
                 }
             }
             Ok::<_, RecordsError>(())
@@ -106,10 +110,10 @@ impl<C: Fn() -> Timestamp> Writer<C> {
         }
     }
 
-    async fn commit(&mut self, chains: &[Vec<Event>]) -> Result<Vec<Answer>, RecordsError> {
+    async fn commit(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
         for _ in 0..ATTEMPTS_MAX {
             let now = (self.clock)();
-            let result = self.try_commit(now, chains).await;
+            let result = self.try_commit(now, changes).await;
             match result {
                 Ok(Some(answers)) => return Ok(answers),
                 // What is known is not what is stored any more, or nobody knows.
@@ -124,26 +128,45 @@ impl<C: Fn() -> Timestamp> Writer<C> {
     }
 
     /// `None` if another process has written since the ledger was loaded.
-    async fn try_commit(&mut self, now: Timestamp, chains: &[Vec<Event>]) -> Result<Option<Vec<Answer>>, RecordsError> {
+    async fn try_commit(&mut self, now: Timestamp, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
         let database = self.database.clone();
+        let unavailable = |error| database.unavailable(error);
         let (connection, ledger) = self.ready().await?;
         let before: Head = ledger.head();
-        rows::load(&database, connection, ledger, chains).await?;
-        let answers = chains.iter().map(|chain| {
-            ledger.apply(now, chain).map_err(|error| match error {
-                ApplyError::Missing(_) | ApplyError::Damaged(_) | ApplyError::Full => {
-                    database.foreign(error.to_string())
-                }
-            })
-        });
-        let answers = answers.collect();
+        rows::load(&database, connection, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
+        let writes = changes.iter().any(|change| !change.writes.is_empty());
+        let mut answers = Vec::with_capacity(changes.len());
+        if !writes {
+            answers.extend(changes.iter().map(|change| apply(&database, ledger, now, &change.chain)));
+            let effects = ledger.take_effects();
+            // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
+            if effects.entries.is_empty() {
+                return Ok(Some(answers));
+            }
+            let mut transaction = connection.begin().await.map_err(unavailable)?;
+            if !rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)? {
+                transaction.rollback().await.map_err(unavailable)?;
+                return Ok(None);
+            }
+            rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
+            transaction.commit().await.map_err(unavailable)?;
+            return Ok(Some(answers));
+        }
+        let mut transaction = connection.begin().await.map_err(unavailable)?;
+        if !rows::take(&mut transaction, &before, before.sequence).await.map_err(unavailable)? {
+            transaction.rollback().await.map_err(unavailable)?;
+            return Ok(None);
+        }
+        for change in changes {
+            answers.push(apply_all(&database, &mut transaction, ledger, now, change).await?);
+        }
         let effects = ledger.take_effects();
-        // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
-        let is_written = effects.entries.is_empty()
-            || rows::write(&database, connection, &before, &effects)
-                .await
-                .map_err(|error| database.unavailable(error))?;
-        Ok(is_written.then_some(answers))
+        if !effects.entries.is_empty() {
+            rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)?;
+            rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
+        }
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(Some(answers))
     }
 
     /// A connection, and a ledger that stands at the end of the stored journal.
@@ -159,6 +182,42 @@ impl<C: Fn() -> Timestamp> Writer<C> {
         };
         Ok(self.state.insert(state))
     }
+}
+
+fn apply(database: &Database, ledger: &mut Ledger, now: Timestamp, chain: &[Event]) -> Answer {
+    ledger.apply(now, chain).map_err(|error| match error {
+        ApplyError::Missing(_) | ApplyError::Damaged(_) | ApplyError::Full => database.foreign(error.to_string()),
+    })
+}
+
+/// Writes and events of one request, all or none. An error is the whole batch's; what is wrong with the request is its answer.
+async fn apply_all(
+    database: &Database,
+    transaction: &mut AnyConnection,
+    ledger: &mut Ledger,
+    now: Timestamp,
+    change: &Change,
+) -> Result<Answer, RecordsError> {
+    if change.writes.is_empty() {
+        return Ok(apply(database, ledger, now, &change.chain));
+    }
+    let unavailable = |error| database.unavailable(error);
+    let mut part = transaction.begin().await.map_err(unavailable)?;
+    let mut written = Ok(());
+    for write in &change.writes {
+        written = write.run(database, &mut part).await;
+        if written.is_err() {
+            break;
+        }
+    }
+    let answer = match written {
+        Ok(()) => apply(database, ledger, now, &change.chain),
+        Err(error @ (RecordsError::Conflict(_) | RecordsError::Row { .. })) => Err(error),
+        Err(error) => return Err(error),
+    };
+    let done = if is_refused(&answer) { part.rollback().await } else { part.commit().await };
+    done.map_err(unavailable)?;
+    Ok(answer)
 }
 
 fn is_refused(answer: &Answer) -> bool {

@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod accounts;
+mod cast;
+mod charges;
 mod crash;
 mod outage;
 mod stage;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ledger::{AccountId, Event, Fault, Ledger, Limit, Micros, Refusal, State, Timestamp, TransferId, Void, Wrong};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use records::{AuditError, Records, RecordsError};
+use records::{Records, RecordsError, VerifyError};
 use tokio::time::{sleep, timeout};
 
 use crate::stage::{BANK, REVENUE, Stage, USER, hold, on_each_database, opening, settle, transfer};
@@ -133,7 +133,7 @@ async fn what_somebody_changed_in_the_tables_is_found() {
         let records = stage.open().await;
         records.ledger().apply(opening(100)).await.unwrap();
         let kept = records.ledger().head().await.unwrap();
-        let check = async |change: &str, back: &str, is_found: fn(&AuditError) -> bool| {
+        let check = async |change: &str, back: &str, is_found: fn(&VerifyError) -> bool| {
             stage.execute(change).await;
             let error = records.ledger().verify(Some(&kept)).await.unwrap_err();
             assert!(is_found(&error), "{change}: {error}");
@@ -143,23 +143,23 @@ async fn what_somebody_changed_in_the_tables_is_found() {
         check(
             "UPDATE ledger_accounts SET credits_posted = credits_posted + 1 WHERE credits_posted > 0",
             "UPDATE ledger_accounts SET credits_posted = credits_posted - 1 WHERE credits_posted > 0",
-            |error| matches!(error, AuditError::Account(USER)),
+            |error| matches!(error, VerifyError::Account(USER)),
         )
         .await;
         check(
             "UPDATE ledger_journal SET sequence = 9 WHERE sequence = 2",
             "UPDATE ledger_journal SET sequence = 2 WHERE sequence = 9",
-            |error| matches!(error, AuditError::Journal(Fault { position: 2, why: Wrong::Number { found: 3 } })),
+            |error| matches!(error, VerifyError::Journal(Fault { position: 2, why: Wrong::Number { found: 3 } })),
         )
         .await;
         check("UPDATE ledger_head SET sequence = 3", "UPDATE ledger_head SET sequence = 4", |error| {
-            matches!(error, AuditError::Head { found: 4, written: 3 })
+            matches!(error, VerifyError::Head { found: 4, written: 3 })
         })
         .await;
         stage.execute("DELETE FROM ledger_journal WHERE sequence = 4").await;
         stage.execute("UPDATE ledger_head SET sequence = 3").await;
         let error = records.ledger().verify(Some(&kept)).await.unwrap_err();
-        assert!(matches!(error, AuditError::Journal(Fault { position: 4, why: Wrong::End })), "{error}");
+        assert!(matches!(error, VerifyError::Journal(Fault { position: 4, why: Wrong::End })), "{error}");
         records.close().await;
     })
     .await;

@@ -1,0 +1,302 @@
+//! What was used: a row for each attempt at a provider, written with the money that it cost.
+
+use ledger::{Micros, Timestamp};
+use sqlx::any::AnyRow;
+
+use crate::{
+    access::Access,
+    allowance::{self, Window},
+    bounded,
+    change::{Value, Write},
+    chart::{KeyId, UserId},
+    error::{Conflict, RecordsError},
+    text::{Name, RequestName, Text, Word},
+};
+
+/// Rows of a page of usage.
+pub const USAGE_PAGE_MAX: usize = 500;
+/// Sums of one answer.
+pub const SUMS_MAX: usize = 1000;
+
+/// What is known of an attempt when it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// 1, 2, 3, … within its request.
+    pub number: u32,
+    /// What was called, such as `/v1/chat/completions`.
+    pub endpoint: Name,
+    /// Who was asked.
+    pub provider: Word,
+    /// The model that was asked for.
+    pub model: Name,
+    /// What the provider calls it.
+    pub upstream_model: Name,
+    /// Tokens read, those from a cache included.
+    pub tokens_in: u64,
+    /// Tokens read from a cache.
+    pub tokens_cached: u64,
+    /// Tokens written, those of reasoning included.
+    pub tokens_out: u64,
+    /// Tokens of reasoning.
+    pub tokens_reasoning: u64,
+    /// How long it took.
+    pub latency_ms: u64,
+    /// How long its first token took.
+    pub first_token_ms: Option<u64>,
+    /// How it ended, such as `ok`.
+    pub status: Word,
+    /// Who counted the tokens, such as `upstream`.
+    pub source: Word,
+    /// The provider's own words about it.
+    pub raw: Option<Text<4096>>,
+}
+
+/// An attempt as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The number of the row.
+    pub id: u64,
+    /// Who pays.
+    pub user: UserId,
+    /// With which key.
+    pub key: Option<KeyId>,
+    /// The request that it was made for.
+    pub request: RequestName,
+    /// When it ended.
+    pub created: Timestamp,
+    /// What was charged.
+    pub cost: Micros,
+    /// What is known of it.
+    pub attempt: Attempt,
+}
+
+/// Where a page of newest rows goes on: behind this row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Its time.
+    pub created: Timestamp,
+    /// Its number.
+    pub id: u64,
+}
+
+/// Which rows are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    /// Of this key.
+    pub key: Option<KeyId>,
+    /// Of this model, as it was asked for.
+    pub model: Option<Name>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+}
+
+/// What sums are taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// A day in UTC.
+    Day,
+    /// A model, as it was asked for.
+    Model,
+    /// A key.
+    Key,
+}
+
+/// One of the groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Days since the epoch.
+    Day(u64),
+    /// A model.
+    Model(Name),
+    /// A key, or none.
+    Key(Option<KeyId>),
+}
+
+/// The sums of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageSum {
+    /// Which.
+    pub group: Group,
+    /// Attempts.
+    pub attempts: u64,
+    /// Tokens read.
+    pub tokens_in: u64,
+    /// Of these, from a cache.
+    pub tokens_cached: u64,
+    /// Tokens written.
+    pub tokens_out: u64,
+    /// Of these, for reasoning.
+    pub tokens_reasoning: u64,
+    /// What was charged.
+    pub cost: Micros,
+}
+
+/// The usage. Cheap to clone.
+#[derive(Clone)]
+pub struct UsageRecords {
+    pub(crate) access: Access,
+}
+
+const COLUMNS: &str = "id, user_id, key_id, request, attempt, created, endpoint, provider, model, upstream_model, \
+                       tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
+                       status, source, raw";
+const FILTER: &str = "user_id = $1 AND ($2 IS NULL OR key_id = $2) AND ($3 IS NULL OR model = $3) \
+                      AND created >= $4 AND created < $5";
+
+impl UsageRecords {
+    /// Rows of a user, the newest first, at most `limit`; behind `after`, the last row of the page before.
+    ///
+    /// # Errors
+    /// If they cannot be read, or more than [`USAGE_PAGE_MAX`] are asked for.
+    pub async fn page(
+        &self,
+        user: UserId,
+        filter: &UsageFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Usage>, RecordsError> {
+        bounded("rows of usage", USAGE_PAGE_MAX, limit)?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM usage WHERE {FILTER} AND (created < $6 OR (created = $6 AND id < $7)) \
+             ORDER BY created DESC, id DESC LIMIT $8"
+        );
+        let mut values = filter.values(user);
+        values.extend(Cursor::values(after));
+        values.push((limit as u64).into());
+        let rows = self.access.rows(&sql, &values).await?;
+        rows.iter().map(|row| read(&self.access, row)).collect()
+    }
+
+    /// Sums over the rows of a user: days and keys in order, the dearest models first, at most [`SUMS_MAX`].
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn sums(&self, user: UserId, filter: &UsageFilter, by: Grouping) -> Result<Vec<UsageSum>, RecordsError> {
+        let (column, order) = match by {
+            Grouping::Day => ("day", "day"),
+            Grouping::Model => ("model", "SUM(cost) DESC, model"),
+            Grouping::Key => ("key_id", "key_id"),
+        };
+        let sql = format!(
+            "SELECT {column}, COUNT(*) AS attempts, CAST(SUM(tokens_in) AS BIGINT) AS tokens_in, \
+             CAST(SUM(tokens_cached) AS BIGINT) AS tokens_cached, CAST(SUM(tokens_out) AS BIGINT) AS tokens_out, \
+             CAST(SUM(tokens_reasoning) AS BIGINT) AS tokens_reasoning, CAST(SUM(cost) AS BIGINT) AS cost \
+             FROM usage WHERE {FILTER} GROUP BY {column} ORDER BY {order} LIMIT $6"
+        );
+        let mut values = filter.values(user);
+        values.push((SUMS_MAX as u64).into());
+        let rows = self.access.rows(&sql, &values).await?;
+        let sum = |row: &AnyRow| {
+            let fields = self.access.fields(row);
+            let group = match by {
+                Grouping::Day => Group::Day(fields.number("day")?),
+                Grouping::Model => Group::Model(fields.text("model")?),
+                Grouping::Key => Group::Key(fields.maybe_key("key_id")?),
+            };
+            Ok(UsageSum {
+                group,
+                attempts: fields.number("attempts")?,
+                tokens_in: fields.number("tokens_in")?,
+                tokens_cached: fields.number("tokens_cached")?,
+                tokens_out: fields.number("tokens_out")?,
+                tokens_reasoning: fields.number("tokens_reasoning")?,
+                cost: fields.micros("cost")?,
+            })
+        };
+        rows.iter().map(sum).collect()
+    }
+
+    /// How much of the cap of 30 days is left.
+    ///
+    /// # Errors
+    /// [`Conflict::UnknownUser`], or if it cannot be read.
+    pub async fn window(&self, user: UserId) -> Result<Window, RecordsError> {
+        let today = allowance::day(self.access.now());
+        Ok(allowance::standing(&self.access, user, today).await?.window(today))
+    }
+
+    /// All rows of a request, the first attempt first, at most [`USAGE_PAGE_MAX`].
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn of_request(&self, request: &RequestName) -> Result<Vec<Usage>, RecordsError> {
+        let sql = format!("SELECT {COLUMNS} FROM usage WHERE request = $1 ORDER BY attempt LIMIT $2");
+        let rows = self.access.rows(&sql, &[request.into(), (USAGE_PAGE_MAX as u64).into()]).await?;
+        rows.iter().map(|row| read(&self.access, row)).collect()
+    }
+}
+
+impl Usage {
+    /// Where the page behind this row begins.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { created: self.created, id: self.id }
+    }
+
+    /// The statements that write the row and what it adds to its day.
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        let insert = "INSERT INTO usage (id, user_id, key_id, request, attempt, created, day, endpoint, provider, model, \
+            upstream_model, tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
+            status, source, raw) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+            $18, $19, $20, $21) ON CONFLICT (request, attempt) DO NOTHING";
+        let (attempt, day) = (&self.attempt, allowance::day(self.created));
+        let insert = Write::new(insert).bind(self.id).bind(self.user).bind(self.key).bind(&self.request);
+        let insert = insert.bind(u64::from(attempt.number)).bind(self.created).bind(day).bind(&attempt.endpoint);
+        let insert = insert.bind(&attempt.provider).bind(&attempt.model).bind(&attempt.upstream_model);
+        let insert = insert.bind(attempt.tokens_in).bind(attempt.tokens_cached).bind(attempt.tokens_out);
+        let insert = insert.bind(attempt.tokens_reasoning).bind(self.cost).bind(attempt.latency_ms);
+        let insert = insert.bind(attempt.first_token_ms).bind(&attempt.status).bind(&attempt.source);
+        let mut writes = vec![insert.bind(attempt.raw.as_ref()).or(Conflict::Repeated)];
+        if self.cost > Micros::ZERO {
+            let add = "INSERT INTO usage_days (user_id, day, micros) VALUES ($1, $2, $3) \
+                       ON CONFLICT (user_id, day) DO UPDATE SET micros = usage_days.micros + excluded.micros";
+            writes.push(Write::new(add).bind(self.user).bind(day).bind(self.cost));
+        }
+        writes
+    }
+}
+
+impl Cursor {
+    /// The place to go on from; without one the end, behind which nothing is.
+    pub(crate) fn values(after: Option<Self>) -> [Value; 2] {
+        let end = u64::MAX;
+        after.map_or([end.into(), end.into()], |cursor| [cursor.created.into(), cursor.id.into()])
+    }
+}
+
+impl UsageFilter {
+    fn values(&self, user: UserId) -> Vec<Value> {
+        let from = self.from.unwrap_or(Timestamp::ZERO).into();
+        vec![user.into(), self.key.into(), self.model.as_ref().into(), from, self.to.unwrap_or(Timestamp::MAX).into()]
+    }
+}
+
+fn read(access: &Access, row: &AnyRow) -> Result<Usage, RecordsError> {
+    let fields = access.fields(row);
+    Ok(Usage {
+        id: fields.number("id")?,
+        user: fields.user("user_id")?,
+        key: fields.maybe_key("key_id")?,
+        request: fields.text("request")?,
+        created: fields.time("created")?,
+        cost: fields.micros("cost")?,
+        attempt: Attempt {
+            number: fields.small("attempt")?,
+            endpoint: fields.text("endpoint")?,
+            provider: fields.text("provider")?,
+            model: fields.text("model")?,
+            upstream_model: fields.text("upstream_model")?,
+            tokens_in: fields.number("tokens_in")?,
+            tokens_cached: fields.number("tokens_cached")?,
+            tokens_out: fields.number("tokens_out")?,
+            tokens_reasoning: fields.number("tokens_reasoning")?,
+            latency_ms: fields.number("latency_ms")?,
+            first_token_ms: fields.maybe_number("first_token_ms")?,
+            status: fields.text("status")?,
+            source: fields.text("source")?,
+            raw: fields.maybe_text("raw")?,
+        },
+    })
+}
