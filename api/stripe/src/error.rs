@@ -50,7 +50,7 @@ impl StripeError {
         matches!(self, Self::Request(_) | Self::Refused { .. })
     }
 
-    /// Whether what was asked may have happened all the same. What only reads is never ambiguous: nothing happens by it.
+    /// Whether what was asked may have happened all the same, if it was to make or change something.
     pub fn is_ambiguous(&self) -> bool {
         matches!(self, Self::Unanswered { .. } | Self::Unreadable { .. })
     }
