@@ -129,7 +129,7 @@ async fn fetch(work: Work, store: &Store, from: Timestamp, to: Timestamp) -> any
     let Work { mut client, series, bar } = work;
     for (instrument, interval) in &series {
         let interval = *interval;
-        let mend = Mend { store, client: &mut client, instrument, interval };
+        let mend = Mend { store, client: &mut client, instrument, interval, is_doubtful: false };
         bar.inc_length(mend.survey(from, to).await?);
     }
     bar.reset_eta();
@@ -138,7 +138,7 @@ async fn fetch(work: Work, store: &Store, from: Timestamp, to: Timestamp) -> any
         let interval = *interval;
         let source = instrument.source();
         bar.set_message(format!("{source} {}", interval.name()));
-        let mut mend = Mend { store, client: &mut client, instrument, interval };
+        let mut mend = Mend { store, client: &mut client, instrument, interval, is_doubtful: false };
         let mended = mend.run(from, to, &mut |step| bar.inc(step.passed)).await?;
         store.settled().await?;
         let left = mend.missing(from, to).await?;

@@ -1,6 +1,7 @@
 //! Settings: defaults, then a TOML file, then the environment. Every value is checked before anything starts.
 //!
-//! `file` says which names and values there are, `env` reads `KANDLE_…`, `error` says what is wrong and how to mend it.
+//! `file` says which names and values there are, `accounts` those about accounts and money, `env` reads `KANDLE_…`, `error` says
+//! what is wrong and how to mend it.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +15,15 @@ use engine::market::{Directory, Venue};
 use node::Io;
 use store::StoreUrl;
 
+use api::tiers::ENTERPRISE;
+use records::RecordsUrl;
+
+pub use accounts::{AccountsConfig, HttpConfig, SecretText, StripeConfig};
 pub use error::ConfigError;
 use file::File;
 pub(crate) use nearest::nearest;
 
+mod accounts;
 mod env;
 mod error;
 mod file;
@@ -28,6 +34,8 @@ mod tests;
 /// Where history is kept if nothing else is said: below the folder that the program is started in.
 const DATA_FOLDER: &str = "kandle-data";
 const HISTORY_FILE: &str = "history.redb";
+const RECORDS_FILE: &str = "records.db";
+const SECRET_FILE: &str = "secret";
 /// A larger file is no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -61,6 +69,12 @@ pub struct Config {
     pub symbols: Vec<SymbolConfig>,
     /// Who may connect.
     pub keys: Vec<KeyConfig>,
+    /// Accounts and money.
+    pub accounts: AccountsConfig,
+    /// How HTTP is served.
+    pub http: HttpConfig,
+    /// Cards, if they are taken.
+    pub stripe: Option<StripeConfig>,
 }
 
 /// Bounds of a running system.
@@ -173,6 +187,8 @@ pub struct KeyConfig {
     pub key: KeyText,
     /// How many connections it may hold at once.
     pub connections: u32,
+    /// Its tier.
+    pub tier: String,
 }
 
 /// The text of an API key. It has no `Debug` and no `Display`, so that it reaches no log by accident.
@@ -220,6 +236,7 @@ impl Config {
             config.symbols.retain(|known| known.alias != symbol.alias);
             config.symbols.push(symbol);
         }
+        config.check_tiers()?;
         Ok(config)
     }
 
@@ -242,6 +259,18 @@ impl Config {
             }
         }
         Ok(file)
+    }
+
+    /// Where a tier is named that there is not.
+    fn check_tiers(&self) -> Result<(), ConfigError> {
+        let of_keys = self.keys.iter().map(|key| &key.tier);
+        match of_keys.chain([&self.accounts.tier]).find(|tier| self.accounts.tiers.get(tier).is_none()) {
+            Some(tier) => {
+                let known = self.accounts.tiers.names().collect::<Vec<_>>().join(", ");
+                Err(ConfigError::UnknownTier { tier: tier.clone(), known })
+            }
+            None => Ok(()),
+        }
     }
 
     fn from_file(file: File) -> Self {
@@ -277,12 +306,16 @@ impl Config {
             deflate: file.stream.deflate.unwrap_or(true),
             venues: venues(&file),
             symbols: symbols(&file),
+            accounts: accounts::accounts(&file, usual_records),
+            http: accounts::http(&file),
+            stripe: accounts::stripe(&file),
             keys: file
                 .keys
                 .into_iter()
                 .map(|key| KeyConfig {
                     key: key.key,
                     connections: key.connections.map_or(per_key, |n| count(n.0, per_key)),
+                    tier: key.tier.map_or_else(|| ENTERPRISE.to_owned(), |tier| tier.0),
                 })
                 .collect(),
         }
@@ -302,6 +335,13 @@ impl Config {
         }
         directory
     }
+}
+
+/// Where accounts are kept if nothing else is said, and the secret of tokens.
+fn usual_records() -> (Option<RecordsUrl>, PathBuf) {
+    let folder = Path::new(DATA_FOLDER);
+    let url = RecordsUrl::parse(&format!("sqlite:{}", folder.join(RECORDS_FILE).display())).ok();
+    (url, folder.join(SECRET_FILE))
 }
 
 fn store(file: &File) -> Option<StoreConfig> {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use api::tiers::ENTERPRISE;
 use engine::market::{Directory, Trade, Venue};
 use store::StoreUrl;
 
@@ -54,7 +55,11 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let key = chance::random_key("kai-demo-").context("no key could be made")?;
     let mut config = Config { listen: args.listen, ..Config::default() };
     config.limits.late_window_ms = LATE_WINDOW_MS;
-    config.keys = vec![KeyConfig { key: key.clone(), connections: config.limits.connections_per_key }];
+    config.keys = vec![KeyConfig {
+        key: key.clone(),
+        connections: config.limits.connections_per_key,
+        tier: ENTERPRISE.to_owned(),
+    }];
     let venues = vec![(Venue::Binance, true)];
     // What the demo plays is no history worth keeping: it lasts as long as the demo does.
     let folder = tempfile::tempdir().context("no folder for the demo's history")?;

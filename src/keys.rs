@@ -1,6 +1,6 @@
 //! The keys of the configuration, each with its own number of connections.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use node::{Authenticator, Grant, KeyId};
 
@@ -19,7 +19,7 @@ impl Keys {
 }
 
 impl Authenticator for Keys {
-    fn authenticate(&self, token: &str) -> Option<Grant> {
+    fn authenticate(&self, token: &str, _: IpAddr) -> Option<Grant> {
         let key = KeyId::of(token);
         self.connections.get(&key).map(|&connections| Grant { key, connections })
     }

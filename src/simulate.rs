@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use api::tiers::ENTERPRISE;
 use engine::{
     market::{Directory, Instrument, Symbol, Timestamp, Trade, Venue},
     message::Input,
@@ -120,7 +121,7 @@ fn config(args: &SimulateArgs, key: &KeyText) -> Config {
     config.limits.send_buffer_bytes = args.send_buffer_bytes;
     config.limits.write_deadline_ms = args.write_deadline_ms;
     let connections = u32::try_from(NodeConfig::default().limits.connections).unwrap_or(u32::MAX);
-    config.keys = vec![KeyConfig { key: key.clone(), connections }];
+    config.keys = vec![KeyConfig { key: key.clone(), connections, tier: ENTERPRISE.to_owned() }];
     config
 }
 

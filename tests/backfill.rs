@@ -282,7 +282,13 @@ fn a_running_server_mends_a_range_and_is_told_what_was_written() {
         let url = StoreUrl::Redb(folder.join("history.redb"));
         let store = Store::open(&url, Keep::default()).await.unwrap();
         let mut ask = async |from: i64, to: i64| {
-            let series = Mend { store: &store, client: &mut client, instrument: &instrument, interval: Interval::M1 };
+            let series = Mend {
+                store: &store,
+                client: &mut client,
+                instrument: &instrument,
+                interval: Interval::M1,
+                is_doubtful: false,
+            };
             mend(series, Timestamp::from_millis(from), Timestamp::from_millis(to)).await.unwrap()
         };
         let rows = |candles: &[StoredCandle]| candles.iter().map(stored_row).collect::<Vec<_>>();

@@ -43,6 +43,13 @@ fn crates_import_only_what_the_architecture_allows() {
     wrong.extend(manifest_names("api/store", &["node", "feeds", "api", "loadtest", "uring"]));
     wrong.extend(manifest_names("api/ledger", &["engine", "node", "feeds", "api", "store", "tokio", "serde", "sqlx"]));
     wrong.extend(manifest_names("api/records", &["engine", "node", "feeds", "api", "store", "loadtest"]));
+    wrong.extend(manifest_names(
+        "api/auth",
+        &["engine", "node", "feeds", "api", "store", "ledger", "records", "axum", "sqlx"],
+    ));
+    for folder in ["api/stripe", "api/stripe/fake"] {
+        wrong.extend(manifest_names(folder, &["engine", "node", "feeds", "api", "ledger", "records", "store", "sqlx"]));
+    }
     wrong.extend(manifest_names("engine/uring", &["engine", "node", "feeds", "api", "tokio"]));
     assert!(wrong.is_empty(), "{wrong:?}");
 }
@@ -81,9 +88,18 @@ fn the_cores_read_no_clock_and_take_no_lock() {
 
 #[test]
 fn only_clocks_read_the_wall_clock() {
-    for path in ["engine/node/src", "feeds/src", "api/src", "api/records/src", "api/store/src", "src"]
-        .iter()
-        .flat_map(|folder| sources(folder))
+    for path in [
+        "engine/node/src",
+        "feeds/src",
+        "api/src",
+        "api/auth/src",
+        "api/records/src",
+        "api/store/src",
+        "api/stripe",
+        "src",
+    ]
+    .iter()
+    .flat_map(|folder| sources(folder))
     {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = fs::read_to_string(&path).unwrap();

@@ -1,15 +1,15 @@
-//! What a request is answered with when it cannot be served: one enum, stable codes, `{"error", "message", "field"}`.
+//! Why a question about the market cannot be answered.
 
 use axum::{
-    Json,
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 use store::StoreError;
 
+use crate::problem::Problem;
+
 /// When to ask again while the store does not answer.
-const RETRY_AFTER_SECONDS: &str = "5";
+const RETRY_AFTER_SECONDS: u64 = 5;
 /// The longest part of a client's text that an error repeats.
 const ECHO_CHARS_MAX: usize = 80;
 
@@ -69,30 +69,39 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        let (status, code) = error.status_and_code();
+        let problem = Self::new(status, code, error.to_string());
+        match error {
+            ApiError::Invalid { field, .. } | ApiError::UnknownParameter { name: field, .. } => problem.field(field),
+            ApiError::UnknownSymbol { suggestions, .. } => problem.field("symbol").with("suggestions", suggestions),
+            ApiError::Unrepresentable { .. } => problem.field("format"),
+            ApiError::Arrow(source) => {
+                tracing::error!(error = %source, "a page could not be written");
+                problem
+            }
+            ApiError::Body(source) => {
+                tracing::error!(error = %source, "a page could not be written");
+                problem
+            }
+            // What went wrong is for the operator: its text may name files and hosts.
+            ApiError::History(source) | ApiError::Foreign(source) => {
+                let cause = std::error::Error::source(&source).map(ToString::to_string);
+                tracing::warn!(error = %source, ?cause, "history could not be read");
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    problem.retry_after(RETRY_AFTER_SECONDS)
+                } else {
+                    problem
+                }
+            }
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code) = self.status_and_code();
-        let mut body = json!({"error": code, "message": self.to_string()});
-        match &self {
-            Self::Invalid { field, .. } | Self::UnknownParameter { name: field, .. } => body["field"] = json!(field),
-            Self::UnknownSymbol { suggestions, .. } => {
-                body["field"] = json!("symbol");
-                body["suggestions"] = json!(suggestions);
-            }
-            Self::Unrepresentable { .. } => body["field"] = json!("format"),
-            Self::Arrow(source) => tracing::error!(error = %source, "a page could not be written"),
-            Self::Body(source) => tracing::error!(error = %source, "a page could not be written"),
-            // What went wrong is for the operator: its text may name files and hosts.
-            Self::History(source) | Self::Foreign(source) => {
-                let cause = std::error::Error::source(source).map(ToString::to_string);
-                tracing::warn!(error = %source, ?cause, "history could not be read");
-            }
-        }
-        let mut response = (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-        }
-        response
+        Problem::from(self).into_response()
     }
 }
 

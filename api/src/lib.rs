@@ -4,9 +4,14 @@
 //! `view` (what can be asked) → `routes` (which path asks it, request ids) → `market` (candles and trades, stored and
 //! running) → `error` (what a request is answered with otherwise). Read `routes` first.
 
+mod body;
 mod error;
+pub mod limits;
 mod market;
+mod problem;
 pub mod routes;
+mod shell;
+pub mod tiers;
 pub mod view;
 
 pub use routes::router;

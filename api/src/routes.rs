@@ -1,47 +1,36 @@
 //! The paths, their answers and errors. Every answer carries `x-request-id`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
-    middleware::{self, Next},
+    extract::State,
+    http::{Method, StatusCode, Uri, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
 use serde_json::json;
-use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use crate::{
     market,
+    problem::Problem,
+    shell::{in_time, shell},
     view::{SymbolStatus, View},
 };
 
 const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /v1/market/ohlcv/SYMBOL, \
     /v1/market/trades/SYMBOL, /v1/market/ticker, /metrics";
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A longer id of a client is replaced by our own.
-const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The longest part of an unknown path that an error repeats.
 const PATH_CHARS_MAX: usize = 120;
 
 type Shared = Arc<dyn View>;
 
-/// Numbers the requests that come without an id of their own: `START-N`, both hexadecimal.
-struct RequestIds {
-    start: i64,
-    next: AtomicU64,
-}
-
 /// All routes. `/v1/ws` is not among them: the streaming runtime answers it before it asks here.
 pub fn router(view: Arc<dyn View>) -> Router {
-    let ids = Arc::new(RequestIds { start: view.now_ms(), next: AtomicU64::new(1) });
-    Router::new()
+    let start_ms = view.now_ms();
+    let routes = Router::new()
         .route("/v1/health", get(health))
         .route("/v1/ping", get(ping))
         .route("/v1/market/symbols", get(symbols))
@@ -49,9 +38,8 @@ pub fn router(view: Arc<dyn View>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
-        .layer(middleware::from_fn_with_state(ids, request_id))
-        .with_state(view)
+        .layer(middleware::from_fn(in_time));
+    shell(routes, start_ms, &[]).with_state(view)
 }
 
 /// `/v1/market/symbols`.
@@ -82,43 +70,24 @@ fn fresh(answer: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }
 
-async fn not_found(uri: Uri) -> Response {
+async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
-    error(StatusCode::NOT_FOUND, "not_found", &format!("nothing is at {path}; known: {ROUTES}"))
+    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("nothing is at {path}; known: {ROUTES}"))
 }
 
-async fn not_allowed(method: Method, uri: Uri) -> Response {
+async fn not_allowed(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
     let method: String = method.as_str().chars().take(16).collect();
-    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("{path} does not take {method}; use GET"))
-}
-
-fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({"error": code, "message": message}))).into_response()
-}
-
-/// Echoes the id of the request, or gives it one.
-async fn request_id(State(ids): State<Arc<RequestIds>>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(&REQUEST_ID).filter(|id| is_plain(id.as_bytes())).cloned();
-    let id = given.or_else(|| {
-        let number = ids.next.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{:x}-{number:x}", ids.start)).ok()
-    });
-    let mut response = next.run(request).await;
-    if let Some(id) = id {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
-}
-
-fn is_plain(id: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
-    !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.iter().all(allowed)
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{path} does not take {method}; use GET"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::{body::Body, extract::Request};
     use engine::{
         candle::Candle,
         interval::Interval,
@@ -200,7 +169,7 @@ mod tests {
         }
         let response = router(Arc::new(Fake)).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status();
-        let id = response.headers()[REQUEST_ID].to_str().unwrap().to_owned();
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, id, String::from_utf8(body.to_vec()).unwrap())
     }

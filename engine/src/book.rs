@@ -194,6 +194,7 @@ impl Book {
             if !gap.told {
                 gap.told = true;
                 notices.push(*gap);
+                self.aggregator.on_proof();
             }
             gap.check(&self.continuity);
             match gap.state {

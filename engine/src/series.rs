@@ -139,13 +139,15 @@ impl Series {
     }
 
     /// Gives corrected candles their next number; with `reprove_after`, every candle that ended later and whose proof has
-    /// changed as well. One that ended before takes no late trade any more: that its id is known says nothing of the candle.
+    /// changed as well: what was unproven and is proven, and what was called flat before a hole was found in its time. One
+    /// that ended before takes no late trade any more: that its id is known says nothing of the candle.
     pub(crate) fn correct(&mut self, proof: &Continuity, reprove_after: Option<Timestamp>, out: &mut Vec<Candle>) {
         if let Some(sealed_before) = reprove_after {
             let may_change = |candle: &&Candle| candle.is_closed && candle.close_time > sealed_before;
             for candle in self.candles.iter().filter(may_change) {
                 let state = proven(candle, proof);
-                if candle.state == State::Partial && state != State::Partial {
+                let is_flat = candle.state == State::Flat;
+                if candle.state != state && (candle.state == State::Partial || is_flat && state == State::Partial) {
                     self.corrected.push(candle.open_time);
                 }
             }

@@ -300,6 +300,13 @@ impl Shard {
     /// Closes, corrects and, if it `emits` or its ring is full, publishes trades and states of one symbol.
     fn turn(&mut self, index: usize, now: Timestamp, emits: bool, out: &mut Outputs) {
         let Some(book) = self.books.get_mut(index).and_then(Option::as_mut) else { return };
+        // First the holes: a candle that lies in one proves nothing.
+        let mut notices = Vec::new();
+        if book.touched {
+            book.settle_gaps(&mut notices, &mut self.stats);
+            let lost = notices.iter().filter(|gap| gap.state == GapState::Lost);
+            out.lost.extend(lost.map(|gap| (book.symbol, gap.time())));
+        }
         self.changes.clear();
         book.aggregator.end_turn(now, &book.continuity, &mut self.changes);
         for candle in &self.changes {
@@ -310,12 +317,6 @@ impl Shard {
             out.closed.extend(self.changes.iter().map(|candle| (book.symbol, *candle)));
         }
         out.lost.extend(book.late.take().map(|time| (book.symbol, time)));
-        let mut notices = Vec::new();
-        if book.touched {
-            book.settle_gaps(&mut notices, &mut self.stats);
-            let lost = notices.iter().filter(|gap| gap.state == GapState::Lost);
-            out.lost.extend(lost.map(|gap| (book.symbol, gap.time())));
-        }
         let head = book.reader.head();
         let emits = emits || head - book.published >= RING_TRADES as u64;
         let changed = emits && std::mem::take(&mut book.touched);

@@ -31,6 +31,8 @@ pub struct Mend<'a> {
     pub instrument: &'a Instrument,
     /// How long the candles are.
     pub interval: Interval,
+    /// Trades were lost in this time, so that a candle without any is doubted as well.
+    pub is_doubtful: bool,
 }
 
 /// What became of the candles that were wanted.
@@ -156,7 +158,7 @@ impl Mend<'_> {
             Some(last) if page.len() >= PAGE_ROWS_MAX => last.candle.close_time.min(to),
             _ => to,
         };
-        Ok((Wanted::of(self.interval, from, end, &page), end))
+        Ok((Wanted::of(self.interval, from, end, &page, self.is_doubtful), end))
     }
 
     async fn fetch(
@@ -190,7 +192,7 @@ impl Mend<'_> {
                     Err(refused) => Err(format!("{} {}", refused.reason, refused.field)),
                 };
                 match candle {
-                    Ok(candle) => written.push(candle),
+                    Ok(candle) => written.extend(candle),
                     Err(reason) => mended.refused.entry(reason).or_insert((0, open_time)).0 += 1,
                 }
             }
@@ -210,18 +212,21 @@ impl Mend<'_> {
         self.store.write(&Arc::new(batch)).await.context("cannot write to the store")
     }
 
-    /// The candle to store for one that the venue gave, and in whose place.
-    fn candle(&self, given: &VenueCandle, old: Option<&StoredCandle>) -> Result<StoredCandle, String> {
+    /// The candle to store for one that the venue gave, and in whose place; none where a flat one is right.
+    fn candle(&self, given: &VenueCandle, old: Option<&StoredCandle>) -> Result<Option<StoredCandle>, String> {
         let candle = Candle::of_venue(self.interval, given, State::Repaired).map_err(|flaw| flaw.name().to_owned())?;
         let scales = Scales { price: self.instrument.price_scale, quantity: self.instrument.quantity_scale };
         let mut new = StoredCandle { scales, candle };
-        let Some(old) = old else { return Ok(new) };
+        let Some(old) = old else { return Ok(Some(new)) };
+        if old.candle.is_closed && old.candle.state == State::Flat && old.agrees_with(&new) {
+            return Ok(None);
+        }
         // One that was built from trades knows more than the venue tells; if the venue agrees, it stays.
         if old.candle.is_closed && !old.candle.unknown.trades && old.agrees_with(&new) {
             new = *old;
             new.candle.state = State::Repaired;
         }
         new.candle.revision = old.candle.revision.saturating_add(u32::from(old.candle.is_closed));
-        Ok(new)
+        Ok(Some(new))
     }
 }

@@ -18,15 +18,16 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Of the open times in `[from, to)`, which both lie on the grid, given all candles that are stored there.
-    pub fn of(interval: Interval, from: Timestamp, to: Timestamp, stored: &[StoredCandle]) -> Self {
+    /// Of the open times in `[from, to)`, which both lie on the grid, given all candles that are stored there. Where trades
+    /// were lost, `is_doubtful`, a candle without trades may have been called flat before anybody knew.
+    pub fn of(interval: Interval, from: Timestamp, to: Timestamp, stored: &[StoredCandle], is_doubtful: bool) -> Self {
         let mut wanted = Self::default();
         let mut expected = from;
         for row in stored {
             let candle = &row.candle;
             wanted.add(expected..candle.open_time);
             expected = candle.close_time;
-            if !candle.is_closed || candle.state == State::Partial {
+            if !candle.is_closed || candle.state == State::Partial || is_doubtful && candle.state == State::Flat {
                 wanted.unproven.insert(candle.open_time, *row);
                 wanted.add(candle.open_time..expected.min(to));
             }
@@ -149,11 +150,13 @@ mod tests {
             stored(6, State::Flat),
             StoredCandle { candle: Candle::flat(Interval::M1, minute(7), Price(7)), ..stored(7, State::Flat) },
         ];
-        let wanted = Wanted::of(Interval::M1, minute(0), minute(9), &rows);
+        let wanted = Wanted::of(Interval::M1, minute(0), minute(9), &rows, false);
         assert_eq!(minutes(&wanted.ranges), [(0, 1), (2, 5), (7, 9)]);
         assert_eq!(wanted.unproven.len(), 2);
         assert_eq!(wanted.count(Interval::M1, &(minute(3)..minute(8))), 3);
-        let whole = Wanted::of(Interval::M1, minute(5), minute(6), &rows[2..3]);
+        let doubtful = Wanted::of(Interval::M1, minute(0), minute(9), &rows, true);
+        assert_eq!(minutes(&doubtful.ranges), [(0, 1), (2, 5), (6, 9)]);
+        let whole = Wanted::of(Interval::M1, minute(5), minute(6), &rows[2..3], true);
         assert!(whole.ranges.is_empty() && whole.requests(Interval::M1, 10, true).is_empty());
     }
 
@@ -178,7 +181,7 @@ mod tests {
             let end = i64::try_from(missing.len()).unwrap();
             let rows_there: Vec<_> =
                 (0..end).zip(&missing).filter(|(_, gone)| !**gone).map(|(at, _)| stored(at, State::Complete)).collect();
-            let wanted = Wanted::of(Interval::M1, minute(0), minute(end), &rows_there);
+            let wanted = Wanted::of(Interval::M1, minute(0), minute(end), &rows_there, false);
             let requests = wanted.requests(Interval::M1, rows, margin);
             prop_assert!(requests.windows(2).all(|pair| pair[0].end <= pair[1].start));
             for request in &requests {

@@ -9,6 +9,12 @@ use super::{
 const PREFIX: &str = "KANDLE_";
 /// Variables that belong to the command line.
 const OTHERS: [&str; 3] = ["KANDLE_API_KEY", "KANDLE_URL", "KANDLE_CONFIG"];
+/// Names that Stripe's own tools use.
+const STRIPE: [(&str, &str); 3] = [
+    ("STRIPE_API_BASE", "STRIPE__API_BASE"),
+    ("STRIPE_SECRET_KEY", "STRIPE__SECRET_KEY"),
+    ("STRIPE_WEBHOOK_SECRET", "STRIPE__WEBHOOK_SECRET"),
+];
 
 /// Puts the variables over the file's settings. Returns the symbols that they add to the table, whichever that is.
 pub(super) fn apply(
@@ -17,7 +23,9 @@ pub(super) fn apply(
 ) -> Result<Vec<SymbolConfig>, ConfigError> {
     let mut symbols = Vec::new();
     for (name, value) in environment {
-        let Some(path) = name.strip_prefix(PREFIX).filter(|_| !OTHERS.contains(&name.as_str())) else { continue };
+        let own = name.strip_prefix(PREFIX).filter(|_| !OTHERS.contains(&name.as_str()));
+        let stripe = STRIPE.iter().find(|(theirs, _)| *theirs == name).map(|(_, path)| *path);
+        let Some(path) = own.or(stripe) else { continue };
         match read(path, &value) {
             Ok(part) => {
                 symbols.extend(part.symbols.iter().flatten().map(|(alias, source)| symbol(&alias.0, source)));

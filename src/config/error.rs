@@ -32,6 +32,13 @@ pub enum ConfigError {
     },
     /// A certificate without a key, or a key without a certificate.
     HalfTls,
+    /// A tier that is named and not described.
+    UnknownTier {
+        /// Its name.
+        tier: String,
+        /// The names that there are.
+        known: String,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -47,6 +54,9 @@ impl fmt::Display for ConfigError {
             Self::HalfTls => {
                 write!(f, "one of `cert` and `key` of [tls] is missing; give both, or none to serve without TLS")
             }
+            Self::UnknownTier { tier, known } => {
+                write!(f, "there is no tier `{tier}`; known: {known}; [tiers.{tier}] describes one more")
+            }
             Self::Environment { name, problem } => write!(f, "environment variable {name}: {problem}"),
         }
     }
@@ -56,7 +66,7 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Read { source, .. } => Some(source),
-            Self::Line { .. } | Self::Environment { .. } | Self::HalfTls => None,
+            Self::Line { .. } | Self::Environment { .. } | Self::HalfTls | Self::UnknownTier { .. } => None,
         }
     }
 }

@@ -7,7 +7,11 @@ use node::Io;
 use serde::{Deserialize, Deserializer, de::Error};
 use store::StoreUrl;
 
-use super::{KeyText, nearest::nearest};
+use super::{
+    KeyText,
+    accounts::{self, AccountsFile, HttpFile, RecordsFile, StripeFile, TierFile, TierName},
+    nearest::nearest,
+};
 
 /// A whole file, or the part of one that an environment variable stands for.
 #[derive(Default, Deserialize)]
@@ -29,6 +33,16 @@ pub(super) struct File {
     pub(super) store: StoreFile,
     #[serde(default)]
     pub(super) record: RecordFile,
+    #[serde(default)]
+    pub(super) records: RecordsFile,
+    #[serde(default)]
+    pub(super) accounts: AccountsFile,
+    #[serde(default)]
+    pub(super) http: HttpFile,
+    #[serde(default)]
+    pub(super) stripe: StripeFile,
+    #[serde(default)]
+    pub(super) tiers: BTreeMap<TierName, TierFile>,
     #[serde(default)]
     pub(super) venues: BTreeMap<VenueName, VenueFile>,
     pub(super) symbols: Option<BTreeMap<Alias, Source>>,
@@ -112,6 +126,7 @@ pub(super) struct VenueFile {
 pub(super) struct KeyFile {
     pub(super) key: KeyText,
     pub(super) connections: Option<Bounded<1, 100_000>>,
+    pub(super) tier: Option<TierName>,
 }
 
 /// A whole number from `MIN` to `MAX`.
@@ -253,7 +268,8 @@ impl<'de> Deserialize<'de> for KeyText {
 
 impl File {
     /// Puts the settings of `over` in place of these. Keys cannot be overridden: an environment is easily printed.
-    pub(super) fn apply(&mut self, over: Self) {
+    pub(super) fn apply(&mut self, mut over: Self) {
+        accounts::apply(self, &mut over);
         self.listen = over.listen.or(self.listen);
         self.workers = over.workers.or(self.workers);
         self.shards = over.shards.or(self.shards);

@@ -32,6 +32,12 @@ fn same(left: &Config, right: &Config) {
     assert_eq!((left.deflate, &left.tls), (right.deflate, &right.tls));
     assert_eq!(left.store, right.store);
     assert_eq!(left.venues, right.venues);
+    assert_eq!(left.http, right.http);
+    let (own, other) = (&left.accounts, &right.accounts);
+    let shown = |accounts: &AccountsConfig| accounts.records.as_ref().map(ToString::to_string);
+    assert_eq!(shown(own), shown(other));
+    assert_eq!((&own.secret_file, own.is_open, &own.tier), (&other.secret_file, other.is_open, &other.tier));
+    assert_eq!((own.signup_credit_micros, &own.tiers), (other.signup_credit_micros, &other.tiers));
     let sorted = |config: &Config| {
         let mut symbols = config.symbols.clone();
         symbols.sort_by(|a, b| a.alias.cmp(&b.alias));
@@ -147,5 +153,40 @@ fn a_certificate_needs_its_key() {
     for half in [cert, key] {
         let error = Config::load(None, [half]).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("[tls]") && error.contains("give both"), "{error}");
+    }
+}
+
+#[test]
+fn a_tier_that_is_named_must_be_described() {
+    let load = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kandle.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(Some(&path), none()).map_err(|error| error.to_string())
+    };
+    let error = load("[accounts]\ntier = \"gold\"").err().unwrap();
+    assert!(
+        error.contains("no tier `gold`") && error.contains("developer") && error.contains("[tiers.gold]"),
+        "{error}"
+    );
+    let config = load(
+        "[accounts]\ntier = \"gold\"\n[tiers.gold]\nrequests_per_minute = 600\nburst = 900\n\
+         [[keys]]\nkey = \"kai-0123456789\"\ntier = \"pro\"",
+    )
+    .unwrap();
+    let gold = config.accounts.tiers.get("gold").unwrap();
+    assert_eq!((gold.quota.map(|quota| quota.burst()), gold.cap_micros), (Some(900), None));
+    assert_eq!(config.keys[0].tier, "pro");
+    check("[accounts]\ntier = \"Gold\"", &["line 2", "small letters"]);
+    check("[tiers.gold]\nburst = 0", &["line 2", "1 to 10000000"]);
+}
+
+#[test]
+fn a_secret_is_not_repeated_by_an_error() {
+    for text in
+        ["[stripe]\nsecret_key = \"sk\u{7f}_live_abcdefgh\"", "[records]\nurl = \"mysql://me:sk_live_abcdefgh@host\""]
+    {
+        let problem = problem(text);
+        assert!(problem.contains("line 2") && !problem.contains("abcdefgh"), "{problem}");
     }
 }

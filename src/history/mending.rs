@@ -138,7 +138,7 @@ impl Mending {
             self.due.iter().filter(|(_, due)| due.at <= now).map(|(series, due)| (*series, *due)).collect();
         for ((symbol, interval), due) in due {
             let Some(instrument) = self.instruments.get(&symbol) else { continue };
-            let series = Mend { store: &self.store, client: &mut self.client, instrument, interval };
+            let series = Mend { store: &self.store, client: &mut self.client, instrument, interval, is_doubtful: true };
             match mend(series, due.from, due.to).await {
                 Ok(written) => {
                     self.due.remove(&(symbol, interval));

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use anyhow::{Context, bail};
+use api::tiers::ENTERPRISE;
 use engine::market::Trade;
 
 use super::{Reader, TradeSink, tally::Tally};
@@ -58,7 +59,11 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
     let key = chance::random_key("kai-replay-").context("no key could be made")?;
     let mut config = Config { listen: args.listen, ..Config::default() };
     config.limits.late_window_ms = args.late_window_ms;
-    config.keys = vec![KeyConfig { key: key.clone(), connections: config.limits.connections_per_key }];
+    config.keys = vec![KeyConfig {
+        key: key.clone(),
+        connections: config.limits.connections_per_key,
+        tier: ENTERPRISE.to_owned(),
+    }];
     let first = aliases.first().cloned().unwrap_or_default();
     let system = System::start(&config, &directory, aliases, venue.into_iter().collect(), None).await?;
     Welcome { address: system.address(), key: &key, symbol: &first }.print(false)?;

@@ -31,7 +31,8 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// How long to leave the listener alone after it failed, as it does without free file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Answers every request that is not for the stream, such as an axum router.
+/// Answers every request that is not for the stream, such as an axum router. The client's [`SocketAddr`] is among the
+/// extensions of the request.
 pub trait Fallback<B>:
     Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
@@ -87,16 +88,16 @@ pub(crate) async fn accept<B: AnswerBody, S: Fallback<B>>(
         let next = async {
             // Without a free slot nobody is accepted: the kernel's backlog holds them.
             let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            let (socket, _) = listener.accept().await?;
-            io::Result::Ok((socket, slot))
+            let (socket, peer) = listener.accept().await?;
+            io::Result::Ok((socket, peer, slot))
         };
         let accepted = tokio::select! {
             _ = &mut stopped => break,
             accepted = next => accepted,
         };
         match accepted {
-            Ok((socket, slot)) => {
-                connections.spawn(serve(socket, slot, Arc::clone(&gate), fallback.clone(), watched.clone()));
+            Ok((socket, peer, slot)) => {
+                connections.spawn(serve(socket, peer, slot, Arc::clone(&gate), fallback.clone(), watched.clone()));
             }
             Err(error) => {
                 gate.context.metrics.accept_errors.inc();
@@ -115,6 +116,7 @@ pub(crate) async fn accept<B: AnswerBody, S: Fallback<B>>(
 
 async fn serve<B: AnswerBody, S: Fallback<B>>(
     socket: TcpStream,
+    peer: SocketAddr,
     slot: OwnedSemaphorePermit,
     gate: Arc<Gate>,
     fallback: S,
@@ -122,19 +124,20 @@ async fn serve<B: AnswerBody, S: Fallback<B>>(
 ) {
     // Without it answers may wait for a delayed acknowledgement; nothing breaks if it cannot be set.
     let _ = socket.set_nodelay(true);
-    let Some(tls) = gate.tls.clone() else { return serve_http(socket, slot, gate, fallback, stop).await };
+    let Some(tls) = gate.tls.clone() else { return serve_http(socket, peer, slot, gate, fallback, stop).await };
     let socket = tokio::select! {
         socket = tls.accept(socket) => socket,
         () = async { _ = stop.wait_for(|stop| *stop).await } => None,
     };
     if let Some(socket) = socket {
-        serve_http(socket, slot, gate, fallback, stop).await;
+        serve_http(socket, peer, slot, gate, fallback, stop).await;
     }
 }
 
 /// HTTP on a connection, until it ends or becomes a session.
 async fn serve_http<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static, B: AnswerBody, S: Fallback<B>>(
     socket: IO,
+    peer: SocketAddr,
     slot: OwnedSemaphorePermit,
     gate: Arc<Gate>,
     fallback: S,
@@ -142,7 +145,7 @@ async fn serve_http<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static, B: Answ
 ) {
     let upgraded: Arc<Mutex<Option<Pending>>> = Arc::default();
     let (gate_here, upgraded_here) = (&gate, &upgraded);
-    let service = service_fn(move |request| answer(request, gate_here, upgraded_here, fallback.clone()));
+    let service = service_fn(move |request| answer(request, peer, gate_here, upgraded_here, fallback.clone()));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX);
     let mut connection = pin!(server.serve_connection(TokioIo::new(socket), service).with_upgrades());
@@ -164,15 +167,18 @@ async fn serve_http<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static, B: Answ
 
 async fn answer<B: AnswerBody, S: Fallback<B>>(
     mut request: Request<Incoming>,
+    peer: SocketAddr,
     gate: &Gate,
     upgraded: &Mutex<Option<Pending>>,
     mut fallback: S,
 ) -> Result<Response<Either<Full<Bytes>, B>>, Infallible> {
     if request.uri().path() == "/v1/ws" {
-        let (answer, pending) = gate.on_request(&mut request);
+        let (answer, pending) = gate.on_request(&mut request, peer);
         *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = pending;
         return Ok(answer.map(Either::Left));
     }
+    // Whoever answers finds the client's address here.
+    request.extensions_mut().insert(peer);
     std::future::poll_fn(|context| fallback.poll_ready(context)).await?;
     Ok(fallback.call(request).await?.map(Either::Right))
 }

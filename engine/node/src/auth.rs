@@ -1,6 +1,6 @@
 //! Who may connect, and how often at once.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use dashmap::{DashMap, Entry};
 use sha2::{Digest, Sha256};
@@ -27,8 +27,8 @@ pub struct Grant {
 
 /// Knows the keys. Asked once per connection, and about each second for every open one: answer from memory.
 pub trait Authenticator: Send + Sync {
-    /// What `token` allows, or nothing if it is unknown, revoked or expired.
-    fn authenticate(&self, token: &str) -> Option<Grant>;
+    /// What `token` allows to a client at `peer`, or nothing if it is unknown, revoked, expired or not for that address.
+    fn authenticate(&self, token: &str, peer: IpAddr) -> Option<Grant>;
     /// Whether a key that was granted before is still good.
     fn is_valid(&self, key: KeyId) -> bool;
 }
@@ -50,7 +50,7 @@ impl ConfiguredKeys {
 }
 
 impl Authenticator for ConfiguredKeys {
-    fn authenticate(&self, token: &str) -> Option<Grant> {
+    fn authenticate(&self, token: &str, _: IpAddr) -> Option<Grant> {
         let key = KeyId::of(token);
         self.keys.contains(&key).then_some(Grant { key, connections: self.connections })
     }
@@ -113,8 +113,9 @@ mod tests {
     #[test]
     fn a_key_holds_as_many_connections_as_it_was_granted() {
         let keys = ConfiguredKeys::new(["kai-a"], 2);
-        assert!(keys.authenticate("kai-b").is_none());
-        let grant = keys.authenticate("kai-a").unwrap();
+        let here = IpAddr::from([127, 0, 0, 1]);
+        assert!(keys.authenticate("kai-b", here).is_none());
+        let grant = keys.authenticate("kai-a", here).unwrap();
         assert!(keys.is_valid(grant.key) && !keys.is_valid(KeyId::of("kai-b")));
         let counts = ConnectionCounts::default();
         let first = counts.try_acquire(grant).unwrap();

@@ -1,6 +1,6 @@
 //! `GET /v1/ws`: who may connect, the handshake, and the way of the socket to a worker.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use engine::frame::Form;
@@ -56,11 +56,15 @@ struct Refusal {
 
 impl Gate {
     /// Answers a request for `/v1/ws`.
-    pub(crate) fn on_request(&self, request: &mut Request<Incoming>) -> (Response<Full<Bytes>>, Option<Pending>) {
+    pub(crate) fn on_request(
+        &self,
+        request: &mut Request<Incoming>,
+        peer: SocketAddr,
+    ) -> (Response<Full<Bytes>>, Option<Pending>) {
         if !fastwebsockets::upgrade::is_upgrade_request(request) {
             return (not_an_upgrade("connect with a WebSocket client"), None);
         }
-        let admission = self.admit(request);
+        let admission = self.admit(request, peer);
         match fastwebsockets::upgrade::upgrade(request) {
             Ok((answer, upgrade)) => {
                 let mut answer = answer.map(|_| Full::default());
@@ -74,7 +78,7 @@ impl Gate {
         }
     }
 
-    fn admit(&self, request: &Request<Incoming>) -> Result<Admission, Refusal> {
+    fn admit(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<Admission, Refusal> {
         let query = request.uri().query().unwrap_or_default();
         let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| value.split_once(' '));
@@ -82,8 +86,9 @@ impl Gate {
         let token = parameter(query, "api_key").or(bearer).filter(|token| !token.is_empty());
         let token = token.ok_or(Refusal { code: 4401, reason: "give a key: ?api_key= or Authorization: Bearer" })?;
         let grant = Some(token).filter(|token| token.len() <= TOKEN_BYTES_MAX);
-        let grant = grant.and_then(|token| self.context.authenticator.authenticate(token));
-        let grant = grant.ok_or(Refusal { code: 4401, reason: "the key is unknown, revoked or expired" })?;
+        let grant = grant.and_then(|token| self.context.authenticator.authenticate(token, peer.ip()));
+        let grant = grant
+            .ok_or(Refusal { code: 4401, reason: "the key is unknown, revoked, expired or not for this address" })?;
         let permit = self.counts.try_acquire(grant);
         let permit =
             permit.ok_or(Refusal { code: 4429, reason: "too many connections on this key; close one first" })?;

@@ -46,7 +46,7 @@ impl tower_service::Service<Request<Incoming>> for Hello {
 struct Keys(ConfiguredKeys, Arc<AtomicBool>);
 
 impl Authenticator for Keys {
-    fn authenticate(&self, token: &str) -> Option<Grant> {
+    fn authenticate(&self, token: &str, _: std::net::IpAddr) -> Option<Grant> {
         self.0.authenticate(token)
     }
 
