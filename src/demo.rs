@@ -9,14 +9,23 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use api::tiers::ENTERPRISE;
+use api::{
+    limits::Quota,
+    tiers::{DEVELOPER, Tier},
+};
+use auth::{AllowList, ApiKey, Email};
 use engine::market::{Directory, Trade, Venue};
+use node::Clock;
+use records::{RecordsUrl, Scope};
 use store::StoreUrl;
 
 use crate::{
-    chance,
+    accounts::{
+        self,
+        make::{self, KeyWish, UserWish},
+    },
     cli::{DemoArgs, Speed},
-    config::{Config, KeyConfig, StoreConfig},
+    config::{Config, StoreConfig},
     pacer::{Pacer, Stopped},
     replay::{TradeSink, frames::FrameReader, tally::Tally},
     system::{self, System},
@@ -27,6 +36,9 @@ const RECORDING: &[u8] = include_bytes!("../demo/binance_btcusdt_trades_2024-08-
 /// The recording is 3.8 MB of text.
 const RECORDING_BYTES_MAX: u64 = 16 << 20;
 const ALIAS: &str = "BTC";
+/// The tier of the demo's user, and its 10 KAI.
+const TIER: &str = DEVELOPER;
+const PLAY_MICROS: u64 = 10_000_000;
 /// The venue's name of what was recorded.
 pub(crate) const INSTRUMENT: &str = "BTCUSDT";
 /// How much of the past is there at the start. It must lie inside the late window, or the node would drop it.
@@ -52,34 +64,55 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     directory.register(Some(ALIAS), instrument).context("the demo's symbol")?;
     let trades = recorded(&directory)?;
     let directory = Arc::new(directory);
-    let key = chance::random_key("kai-demo-").context("no key could be made")?;
+    // What the demo plays is no history worth keeping: it lasts as long as the demo does, and so does its play money.
+    let folder = tempfile::tempdir().context("no folder for the demo's data")?;
     let mut config = Config { listen: args.listen, ..Config::default() };
     config.limits.late_window_ms = LATE_WINDOW_MS;
-    config.keys = vec![KeyConfig {
-        key: key.clone(),
-        connections: config.limits.connections_per_key,
-        tier: ENTERPRISE.to_owned(),
-    }];
+    config.store = Some(StoreConfig::new(StoreUrl::Redb(folder.path().join("history.redb")), None));
+    config.accounts.records = Some(RecordsUrl::parse(&format!("sqlite:{}/records.db", folder.path().display()))?);
+    config.accounts.secret_file = folder.path().join("secret");
+    config.accounts.tiers.set(TIER, roomy());
+    let key = account(&config).await.context("the demo's account")?;
     let venues = vec![(Venue::Binance, true)];
-    // What the demo plays is no history worth keeping: it lasts as long as the demo does.
-    let folder = tempfile::tempdir().context("no folder for the demo's history")?;
-    let store = StoreConfig::new(StoreUrl::Redb(folder.path().join("history.redb")), None);
-    let system =
-        System::start(&config, &directory, vec![ALIAS.to_owned()], venues, Some(&store)).await.with_context(|| {
-            format!("the demo cannot listen on {}; `--listen 127.0.0.1:0` takes a free port", args.listen)
-        })?;
+    let system = System::start(&config, &directory, vec![ALIAS.to_owned()], venues).await.with_context(|| {
+        format!("the demo cannot listen on {}; `--listen 127.0.0.1:0` takes a free port", args.listen)
+    })?;
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = Pacer::new(Arc::clone(&system.clock), system.node.sender(), Arc::clone(&stop), Speed::Times(1));
     let playing = tokio::task::spawn_blocking(move || play(pacer, &trades));
-    Welcome { address: system.address(), key: &key, symbol: ALIAS }.print(args.json)?;
-    let System { node, missing, history, .. } = system;
+    Welcome { address: system.address(), key: key.reveal(), symbol: ALIAS }.print(args.json)?;
+    let System { node, missing, history, accounts, .. } = system;
     let holes = tokio::spawn(system::give_up_holes(missing, node.sender()));
     let signalled = system::signal().await;
     stop.store(true, Ordering::Relaxed);
     holes.abort();
     playing.await.context("the replay failed")?;
-    system::close(node, history).await;
+    system::close(node, history, accounts).await;
     signalled
+}
+
+/// Whoever tries things out must not wait.
+fn roomy() -> Tier {
+    let quota = Some(Quota::new(6_000, 6_000));
+    Tier { quota, connections: None, runs: None, cap_micros: Some(500_000_000) }
+}
+
+/// Makes a user with play money, and a key.
+async fn account(config: &Config) -> anyhow::Result<ApiKey> {
+    let url = config.accounts.records.as_ref().context("no database")?;
+    let clock = Arc::new(Clock::start());
+    let records = accounts::open(url, &clock).await?;
+    let now = ledger::Timestamp::new(clock.now().0.unsigned_abs()).unwrap_or_default();
+    let email = Email::parse("demo@kandle.example")?;
+    let credit = ledger::Micros::new(PLAY_MICROS).unwrap_or_default();
+    let cap = accounts::cap(roomy().cap_micros);
+    let user = UserWish { email: &email, password: None, tier: TIER, cap, credit };
+    let user = make::user(&records, user, now).await?.id;
+    let (name, scope, allowed) = ("demo", Scope::Admin, &AllowList::default());
+    let key = KeyWish { user, name, scope, cap: None, allowed, expires: None };
+    let (key, _) = make::key(&records, key, now).await?;
+    records.close().await;
+    Ok(key)
 }
 
 /// The trades of the bundled frames, read by the venue's own parser.

@@ -1,30 +1,54 @@
-//! The keys of the configuration, each with its own number of connections.
+//! Who may open a stream: the keys of the configuration and those of accounts, all on one keyring, so that no socket waits for
+//! a database.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use node::{Authenticator, Grant, KeyId};
+use api::tiers::Tiers;
+use auth::{KeyHash, Keyring, Timestamp};
+use node::{Authenticator, Clock, Grant, KeyId};
 
-use crate::config::KeyConfig;
+use crate::config::Config;
 
-/// Keys by their hashes: no secret stays in memory here.
+/// See the module.
 pub struct Keys {
+    keyring: Arc<Keyring>,
+    /// Of the keys of the configuration.
     connections: HashMap<KeyId, u32>,
+    tiers: Tiers,
+    connections_per_key: u32,
+    clock: Arc<Clock>,
 }
 
 impl Keys {
-    /// These keys.
-    pub fn new(keys: &[KeyConfig]) -> Self {
-        Self { connections: keys.iter().map(|key| (KeyId::of(key.key.reveal()), key.connections)).collect() }
+    /// The keys on `keyring`, to which those of the configuration are added.
+    ///
+    /// # Errors
+    /// If there are more than it holds.
+    pub fn new(config: &Config, keyring: Arc<Keyring>, clock: Arc<Clock>) -> anyhow::Result<Self> {
+        let mut connections = HashMap::new();
+        for key in &config.keys {
+            api::Access::add_configured(&keyring, key.key.reveal(), &key.tier)?;
+            connections.insert(KeyId::of(key.key.reveal()), key.connections);
+        }
+        let tiers = config.accounts.tiers.clone();
+        Ok(Self { keyring, connections, tiers, connections_per_key: config.limits.connections_per_key, clock })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(u64::try_from(self.clock.now().0).unwrap_or(0))
     }
 }
 
 impl Authenticator for Keys {
-    fn authenticate(&self, token: &str, _: IpAddr) -> Option<Grant> {
+    fn authenticate(&self, token: &str, peer: IpAddr) -> Option<Grant> {
+        let grant = self.keyring.lookup(token, self.now(), peer).ok()?;
         let key = KeyId::of(token);
-        self.connections.get(&key).map(|&connections| Grant { key, connections })
+        let of_tier = || self.tiers.get(&grant.tier).and_then(|tier| tier.connections);
+        let connections = self.connections.get(&key).copied().or_else(of_tier).unwrap_or(self.connections_per_key);
+        Some(Grant { key, connections })
     }
 
     fn is_valid(&self, key: KeyId) -> bool {
-        self.connections.contains_key(&key)
+        self.keyring.is_valid(KeyHash(key.0), self.now())
     }
 }

@@ -10,6 +10,7 @@ use anyhow::Context;
 use cli::Command;
 use tracing_subscriber::EnvFilter;
 
+pub mod accounts;
 pub mod backfill;
 pub mod chance;
 pub mod cli;

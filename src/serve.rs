@@ -58,7 +58,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let directory = Arc::new(config.directory());
     let aliases = config.symbols.iter().map(|symbol| symbol.alias.clone()).collect();
     let venues = config.venues.iter().map(|venue| (venue.venue, venue.enabled)).collect();
-    let mut system = System::start(&config, &directory, aliases, venues, config.store.as_ref()).await?;
+    let mut system = System::start(&config, &directory, aliases, venues).await?;
     warn_without_keys(&config);
     if let Some(history) = &mut system.history {
         history.mend(&config, &directory, &system.since);
@@ -77,7 +77,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     // It writes its last lines while clients take theirs.
     let recording = recording.map(|recording| tokio::task::spawn_blocking(|| recording.finish()));
-    system::close(system.node, system.history).await;
+    system::close(system.node, system.history, system.accounts).await;
     if let Some(recording) = recording {
         recording.await.context("the recorder failed")?;
     }
@@ -126,11 +126,11 @@ fn feeds_config(config: &Config, directory: &Directory, system: &System, recorde
 }
 
 fn warn_without_keys(config: &Config) {
-    if config.keys.is_empty() {
+    if config.keys.is_empty() && config.accounts.records.is_none() {
         tracing::warn!(
-            "no key is configured: every stream is refused with 4401. Add this to the file of --config and restart: \
-             [[keys]] key = \"kai-…\" (8 to 128 characters of your own; kandle.sample.toml shows how to make one up). \
-             `kandle demo` needs no configuration"
+            "there are neither keys nor accounts: every stream is refused with 4401. Add this to the file of --config and \
+             restart: [[keys]] key = \"kai-…\" (8 to 128 characters of your own; kandle.sample.toml shows how to make one \
+             up), or turn accounts on with [records]. `kandle demo` needs no configuration"
         );
     }
 }

@@ -71,7 +71,7 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     let key = chance::random_key("kai-sim-").context("no key could be made")?;
     let config = config(args, &key);
     let aliases = (0..args.symbols).map(|index| format!("S{index}")).collect();
-    let system = System::start(&config, &directory, aliases, vec![(Venue::Sim, true)], None).await?;
+    let system = System::start(&config, &directory, aliases, vec![(Venue::Sim, true)]).await?;
     print(args, &system, &key)?;
     let (controls, heard) = channel();
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -81,7 +81,7 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         // It sleeps in a read until its parent closes the pipe; the exit does not wait for it.
         thread::spawn(move || listen(&controls));
     }
-    let System { node, missing, history, .. } = system;
+    let System { node, missing, history, accounts, .. } = system;
     let sender = node.sender();
     let feed = thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
         markets.play(&sender, &heard);
@@ -93,7 +93,7 @@ pub async fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         _ = end => {}
     }
     holes.abort();
-    system::close(node, history).await;
+    system::close(node, history, accounts).await;
     // The feed ends by itself once the node takes nothing more.
     drop(feed);
     Ok(())
@@ -114,7 +114,8 @@ fn directory(count: u32) -> anyhow::Result<(Directory, Vec<Symbol>)> {
 }
 
 fn config(args: &SimulateArgs, key: &KeyText) -> Config {
-    let mut config = Config { listen: args.listen, ..Config::default() };
+    let mut config = Config { listen: args.listen, store: None, ..Config::default() };
+    config.accounts.records = None;
     (config.workers, config.shards, config.emit_ms) = (args.workers, args.shards, args.emit_ms);
     config.limits.channels_per_connection = args.channels_per_connection;
     config.limits.outbox_bytes = args.outbox_bytes;

@@ -3,6 +3,8 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
+use api::{Access, App};
+use auth::Keyring;
 use engine::{
     market::{Directory, Symbol, Timestamp, Venue},
     message::{Input, Missing},
@@ -13,7 +15,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use crate::{
-    config::{Config, StoreConfig},
+    accounts,
+    config::Config,
     history::{History, Running},
     keys::Keys,
     view::LiveView,
@@ -38,6 +41,8 @@ pub struct System {
     pub missing: mpsc::Receiver<Missing>,
     /// What keeps candles and trades, if anything does.
     pub history: Option<Running>,
+    /// Users and their money, if there are any.
+    pub accounts: Option<accounts::Running>,
     /// Since when the feed of each symbol is down, where the store knows.
     pub since: HashMap<Symbol, Timestamp>,
 }
@@ -46,17 +51,16 @@ impl System {
     /// Starts a node that serves `directory` and, with a store, goes on where the last run ended.
     ///
     /// # Errors
-    /// The store cannot be used, the address cannot be listened on, or a thread cannot be started.
+    /// The store or the accounts cannot be used, the address cannot be listened on, or a thread cannot be started.
     pub async fn start(
         config: &Config,
         directory: &Arc<Directory>,
         aliases: Vec<String>,
         venues: Vec<(Venue, bool)>,
-        store: Option<&StoreConfig>,
     ) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(|files| Tls::load(&files.cert, &files.key)).transpose()?;
         let clock = Arc::new(Clock::start());
-        let mut history = match store {
+        let mut history = match &config.store {
             Some(store) => Some(History::open(store, directory, &clock).await?),
             None => None,
         };
@@ -73,10 +77,19 @@ impl System {
         let node_config = node_config(config);
         let keepers = history.as_mut().map(|history| history.keepers(node_config.shards)).transpose()?;
         let since = down_since(&before);
+        let keyring = Arc::new(Keyring::default());
+        let authenticator = Arc::new(Keys::new(config, Arc::clone(&keyring), Arc::clone(&clock))?);
+        let accounts = match &config.accounts.records {
+            Some(url) => Some(accounts::Running::open(&config.accounts, url, &keyring, &clock).await?),
+            None => None,
+        };
+        let open = accounts.as_ref().map(|running| Arc::clone(&running.accounts));
+        let access = Access::new(config.accounts.tiers.clone(), keyring, open, config.http.proxies.clone());
+        let app = App { view: Arc::clone(&view) as Arc<dyn api::View>, access: Arc::new(access) };
         let parts = Parts {
             directory: Arc::clone(directory),
-            authenticator: Arc::new(Keys::new(&config.keys)),
-            fallback: api::router(Arc::clone(&view) as Arc<dyn api::View>),
+            authenticator,
+            fallback: api::router(app, &config.http.origins),
             metrics,
             clock: Arc::clone(&clock),
             missing: holes,
@@ -90,7 +103,7 @@ impl System {
             view.attach_history(history.store(), history.writer());
             history.start(&node)
         });
-        Ok(Self { node, view, clock, feed_metrics, missing, history, since })
+        Ok(Self { node, view, clock, feed_metrics, missing, history, accounts, since })
     }
 
     /// Where it listens.
@@ -100,11 +113,14 @@ impl System {
 }
 
 /// Closes all clients with 1012, joins all threads and stores what is left.
-pub async fn close(node: Node, history: Option<Running>) {
+pub async fn close(node: Node, history: Option<Running>, accounts: Option<accounts::Running>) {
     tracing::info!("closing clients with 1012; they may resume after the restart");
     node.shutdown(CLOSE_WITHIN).await;
     if let Some(history) = history {
         history.close().await;
+    }
+    if let Some(accounts) = accounts {
+        accounts.close().await;
     }
 }
 

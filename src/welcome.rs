@@ -5,14 +5,12 @@ use std::{
     net::SocketAddr,
 };
 
-use crate::config::KeyText;
-
 /// See the module. The key is made for this start alone, which is why it may be printed.
 pub struct Welcome<'a> {
     /// Where it listens.
     pub address: SocketAddr,
     /// The key of this start.
-    pub key: &'a KeyText,
+    pub key: &'a str,
     /// A symbol to try.
     pub symbol: &'a str,
 }
@@ -28,7 +26,6 @@ impl Welcome<'_> {
             let Self { address, key, .. } = self;
             // Nothing here needs an escape: an address, and a key of letters, digits and dashes.
             let (url, ws_url) = (format!("http://{address}"), format!("ws://{address}/v1/ws"));
-            let key = key.reveal();
             let line = format!(r#"{{"url":"{url}","ws_url":"{ws_url}","api_key":"{key}"}}"#);
             writeln!(out, "{line}")?;
         } else {
@@ -39,12 +36,11 @@ impl Welcome<'_> {
 
     fn text(&self) -> String {
         let Self { address, key, symbol } = self;
-        let key = key.reveal();
         let channel = format!("market.{symbol}.1m");
         format!(
             "kandle serves recorded trades, moved to now.\n\n  \
              URL      http://{address}\n  stream   ws://{address}/v1/ws\n  key      {key}\n\n\
-             Three things to try:\n\n  \
+             Things to try:\n\n  \
              curl -s 'http://{address}/v1/market/ohlcv/{symbol}?interval=1m&limit=3&open=true'\n\n  \
              KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
              python3 - <<'EOF'      # needs: pip install websockets\n\

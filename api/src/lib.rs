@@ -4,15 +4,20 @@
 //! `view` (what can be asked) → `routes` (which path asks it, request ids) → `market` (candles and trades, stored and
 //! running) → `error` (what a request is answered with otherwise). Read `routes` first.
 
+mod access;
+mod accounts;
 mod body;
 mod error;
 pub mod limits;
 mod market;
+mod once;
 mod problem;
 pub mod routes;
 mod shell;
 pub mod tiers;
 pub mod view;
 
-pub use routes::router;
+pub use access::{Access, Follower};
+pub use accounts::{Accounts, Welcome};
+pub use routes::{App, router};
 pub use view::View;

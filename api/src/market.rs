@@ -50,13 +50,14 @@ use self::{
 };
 use crate::{
     error::{ApiError, echo},
+    routes::App,
     view::View,
 };
 
 type Shared = Arc<dyn View>;
 
 /// The routes below `/v1/market` that tell prices. A symbol may have slashes, escaped or not.
-pub(crate) fn router() -> Router<Shared> {
+pub(crate) fn router() -> Router<App> {
     Router::new()
         .route("/v1/market/ohlcv/{*symbol}", get(ohlcv).layer(Extension(Arc::new(Kept::default()))))
         .route("/v1/market/trades/{*symbol}", get(trades))

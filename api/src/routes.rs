@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{FromRef, State},
     http::{Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    access::{Access, gate},
+    accounts::Accounts,
     market,
     problem::Problem,
     shell::{in_time, shell},
@@ -25,11 +27,45 @@ const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /v1/mark
 /// The longest part of an unknown path that an error repeats.
 const PATH_CHARS_MAX: usize = 120;
 
+/// What every route may ask.
+#[derive(Clone)]
+pub struct App {
+    /// The running engine.
+    pub view: Arc<dyn View>,
+    /// Who asks, and the accounts.
+    pub access: Arc<Access>,
+}
+
 type Shared = Arc<dyn View>;
 
-/// All routes. `/v1/ws` is not among them: the streaming runtime answers it before it asks here.
-pub fn router(view: Arc<dyn View>) -> Router {
-    let start_ms = view.now_ms();
+impl FromRef<App> for Shared {
+    fn from_ref(app: &App) -> Self {
+        Arc::clone(&app.view)
+    }
+}
+
+impl App {
+    /// This moment.
+    pub(crate) fn now(&self) -> ledger::Timestamp {
+        let nanos = u64::try_from(self.view.now_ms()).unwrap_or(0).saturating_mul(1_000_000);
+        ledger::Timestamp::new(nanos).unwrap_or(ledger::Timestamp::ZERO)
+    }
+
+    /// The accounts.
+    ///
+    /// # Errors
+    /// 503 where there are none.
+    pub(crate) fn accounts(&self) -> Result<&Arc<Accounts>, Problem> {
+        let message = "this server has no accounts; its configuration turns them on with [records]";
+        let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "accounts_disabled", message);
+        self.access.accounts().ok_or_else(none)
+    }
+}
+
+/// All routes. `/v1/ws` is not among them: the streaming runtime answers it before it asks here. `origins` are those of the
+/// web pages that may read answers; none stands for all.
+pub fn router(app: App, origins: &[String]) -> Router {
+    let start_ms = app.view.now_ms();
     let routes = Router::new()
         .route("/v1/health", get(health))
         .route("/v1/ping", get(ping))
@@ -38,8 +74,9 @@ pub fn router(view: Arc<dyn View>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn(in_time));
-    shell(routes, start_ms, &[]).with_state(view)
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(app.clone(), gate));
+    shell(routes, start_ms, origins).with_state(app)
 }
 
 /// `/v1/market/symbols`.
@@ -167,7 +204,10 @@ mod tests {
         if let Some(id) = id {
             request = request.header("x-request-id", id);
         }
-        let response = router(Arc::new(Fake)).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = router(App { view: Arc::new(Fake), access: Arc::new(Access::open_to_all()) }, &[])
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         let status = response.status();
         let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -57,7 +57,8 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
     let aliases: Vec<String> = labels.iter().map(|(_, label)| label.clone()).collect();
     let venue = directory.symbols().next().map(|(_, instrument)| (instrument.venue, true));
     let key = chance::random_key("kai-replay-").context("no key could be made")?;
-    let mut config = Config { listen: args.listen, ..Config::default() };
+    let mut config = Config { listen: args.listen, store: None, ..Config::default() };
+    config.accounts.records = None;
     config.limits.late_window_ms = args.late_window_ms;
     config.keys = vec![KeyConfig {
         key: key.clone(),
@@ -65,8 +66,8 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
         tier: ENTERPRISE.to_owned(),
     }];
     let first = aliases.first().cloned().unwrap_or_default();
-    let system = System::start(&config, &directory, aliases, venue.into_iter().collect(), None).await?;
-    Welcome { address: system.address(), key: &key, symbol: &first }.print(false)?;
+    let system = System::start(&config, &directory, aliases, venue.into_iter().collect()).await?;
+    Welcome { address: system.address(), key: key.reveal(), symbol: &first }.print(false)?;
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = Pacer::new(Arc::clone(&system.clock), system.node.sender(), Arc::clone(&stop), args.speed);
     let reading = tokio::task::spawn_blocking(move || {
@@ -85,12 +86,12 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
         }
         tally.write(&mut std::io::stderr().lock())
     });
-    let System { node, missing, history, .. } = system;
+    let System { node, missing, history, accounts, .. } = system;
     let holes = tokio::spawn(system::give_up_holes(missing, node.sender()));
     let signalled = system::signal().await;
     stop.store(true, Ordering::Relaxed);
     holes.abort();
     reading.await.context("the reader failed")?.context("cannot write to standard error")?;
-    system::close(node, history).await;
+    system::close(node, history, accounts).await;
     signalled
 }

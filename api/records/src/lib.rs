@@ -57,7 +57,7 @@ mod users;
 mod verify;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ledger::{AccountId, AccountState, Event, Head, Micros, Outcome, Record, Sealed, Timestamp, TransferId, Verified};
 use tokio::{
@@ -98,7 +98,7 @@ pub struct Records {
     ledger: LedgerRecords,
     audit: AuditLog,
     /// The keeper goes first, for it has still something to write.
-    tasks: [(oneshot::Sender<()>, JoinHandle<()>); 2],
+    tasks: Mutex<Vec<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
 impl Records {
@@ -120,7 +120,8 @@ impl Records {
         let (stop_keeper, stopped) = oneshot::channel();
         let keeper = tokio::spawn(keeper.run(stopped));
         let ledger = LedgerRecords { access: access.clone() };
-        Ok(Self { access, ledger, audit, tasks: [(stop_keeper, keeper), (stop_writer, writer)] })
+        let tasks = Mutex::new(vec![(stop_keeper, keeper), (stop_writer, writer)]);
+        Ok(Self { access, ledger, audit, tasks })
     }
 
     /// Accounts, transfers and their journal.
@@ -184,9 +185,10 @@ impl Records {
     }
 
     /// Writes what is noted, answers the requests that wait, refuses new ones, and lets go of the database.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         let pool = self.access.database().pool.clone();
-        for (stop, task) in self.tasks {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for (stop, task) in tasks {
             // It may have ended by itself, in a panic, which is told below.
             let _ = stop.send(());
             if let Err(error) = task.await {

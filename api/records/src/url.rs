@@ -1,6 +1,10 @@
 //! Which database: a file, or a server.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::error::UrlError;
 
@@ -12,6 +16,7 @@ pub struct RecordsUrl {
     /// What may be shown.
     pub(crate) name: Arc<str>,
     pub(crate) kind: DatabaseKind,
+    file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,7 @@ impl RecordsUrl {
             // A path is a path: none of its characters starts a parameter.
             let escaped = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
             let (url, name) = (format!("sqlite:{escaped}?mode=rwc"), format!("SQLite at {path}").into());
-            return Ok(Self { url, name, kind: DatabaseKind::Sqlite });
+            return Ok(Self { url, name, kind: DatabaseKind::Sqlite, file: Some(path.into()) });
         }
         let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")).ok_or(UrlError)?;
         let place = rest.split(['?', '#']).next().unwrap_or_default();
@@ -39,7 +44,13 @@ impl RecordsUrl {
             return Err(UrlError);
         }
         let (url, name) = (text.to_owned(), format!("PostgreSQL at {place}").into());
-        Ok(Self { url, name, kind: DatabaseKind::Postgres })
+        Ok(Self { url, name, kind: DatabaseKind::Postgres, file: None })
+    }
+
+    /// The file, if it is one. Its folder must exist.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 

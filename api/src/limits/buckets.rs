@@ -18,7 +18,7 @@ pub(crate) enum Who {
     /// An API key, by its hash.
     Key([u8; 32]),
     /// A user who has logged in.
-    User(i64),
+    User(u64),
     /// Nobody known: an address, or the /64 network of one.
     Address(IpAddr),
 }

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use api::view::{Answer, Health, Listing, SymbolStatus, TickerRow, View};
+use api::{
+    Access, App,
+    view::{Answer, Health, Listing, SymbolStatus, TickerRow, View},
+};
 use engine::{
     candle::{Candle, State},
     interval::Interval,
@@ -133,7 +136,8 @@ impl Stage {
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = api::router(Arc::clone(&view) as Arc<dyn View>);
+        let app = App { view: Arc::clone(&view) as Arc<dyn View>, access: Arc::new(Access::open_to_all()) };
+        let router = api::router(app, &[]);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         // What comes compressed is unpacked by the tests themselves.
         let client = Client::builder().no_gzip().no_zstd().build().unwrap();

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use api::view::{Answer, Health, Listing, SymbolStatus, TickerRow, View};
+use api::{
+    Access, App,
+    view::{Answer, Health, Listing, SymbolStatus, TickerRow, View},
+};
 use axum::{
     Router,
     extract::{Path, State},
@@ -49,7 +52,8 @@ impl Servers {
 /// Starts both; they end with the process.
 pub(crate) async fn start(store: Store, sqlite: Sqlite) -> anyhow::Result<Servers> {
     let shared = Arc::new(Shared { page: Mutex::default(), sqlite: Arc::new(Mutex::new(sqlite)) });
-    let api = serve(api::router(Arc::new(Stored(store)))).await?;
+    let app = App { view: Arc::new(Stored(store)), access: Arc::new(Access::open_to_all()) };
+    let api = serve(api::router(app, &[])).await?;
     let router = Router::new().route("/memory", get(memory)).route("/sqlite/{source}/{from}/{to}", get(from_sqlite));
     let others = serve(router.with_state(Arc::clone(&shared))).await?;
     Ok(Servers { api, others, shared })

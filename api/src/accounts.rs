@@ -1,0 +1,94 @@
+//! Users and their money, as the routes need them: the records, and what proves who somebody is.
+
+use std::sync::{Arc, Mutex};
+
+use auth::{Attempts, PasswordHasher, Sealer, Secret, Tokens};
+use axum::http::StatusCode;
+use records::{Conflict, Records, RecordsError, Word};
+
+use crate::{once::InFlight, problem::Problem};
+
+/// What new users get.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// Whether anybody may register.
+    pub is_open: bool,
+    /// Their tier.
+    pub tier: Word,
+    /// What it may spend within 30 days.
+    pub cap: ledger::Micros,
+    /// Money, once.
+    pub credit: ledger::Micros,
+}
+
+/// See the module.
+pub struct Accounts {
+    pub(crate) records: Arc<Records>,
+    pub(crate) tokens: Tokens,
+    pub(crate) sealer: Sealer,
+    pub(crate) hasher: PasswordHasher,
+    pub(crate) attempts: Mutex<Attempts>,
+    pub(crate) welcome: Welcome,
+    pub(crate) in_flight: Arc<InFlight>,
+}
+
+impl Accounts {
+    /// The accounts of a database. `secret` signs tokens and seals answers that are kept.
+    #[must_use]
+    pub fn new(records: Arc<Records>, secret: &Secret, hasher: PasswordHasher, welcome: Welcome) -> Self {
+        Self {
+            records,
+            tokens: Tokens::new(secret),
+            sealer: Sealer::new(secret),
+            hasher,
+            attempts: Mutex::default(),
+            welcome,
+            in_flight: Arc::default(),
+        }
+    }
+}
+
+impl From<RecordsError> for Problem {
+    fn from(error: RecordsError) -> Self {
+        let unavailable =
+            |message: &str| Self::new(StatusCode::SERVICE_UNAVAILABLE, "accounts_unavailable", message).retry_after(1);
+        match error {
+            RecordsError::Conflict(conflict) => conflict.into(),
+            RecordsError::Busy { .. } | RecordsError::Contended { .. } => {
+                unavailable("too many requests change accounts just now; try again")
+            }
+            RecordsError::Unavailable { .. } | RecordsError::Closed => {
+                // What went wrong is for the operator: its text may name files and hosts.
+                tracing::warn!(error = &error as &dyn std::error::Error, "accounts could not be read or written");
+                unavailable("accounts cannot be read or written just now; try again with the same Idempotency-Key")
+            }
+            RecordsError::TooMuch { max, .. } => {
+                let message = format!("the amount is beyond the largest, {} micros", max.get());
+                Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", message)
+            }
+            RecordsError::Schema { .. }
+            | RecordsError::Foreign { .. }
+            | RecordsError::Row { .. }
+            | RecordsError::TooMany { .. } => {
+                tracing::error!(error = &error as &dyn std::error::Error, "accounts hold something unexpected");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the accounts hold something unexpected")
+            }
+        }
+    }
+}
+
+impl From<Conflict> for Problem {
+    fn from(conflict: Conflict) -> Self {
+        let (status, code) = match conflict {
+            Conflict::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
+            Conflict::UnknownUser => (StatusCode::NOT_FOUND, "unknown_user"),
+            Conflict::UnknownKey => (StatusCode::NOT_FOUND, "unknown_api_key"),
+            Conflict::KeysFull => (StatusCode::CONFLICT, "too_many_api_keys"),
+            Conflict::UnknownCheckout => (StatusCode::NOT_FOUND, "unknown_checkout"),
+            Conflict::InsufficientFunds => (StatusCode::PAYMENT_REQUIRED, "insufficient_funds"),
+            Conflict::Kept => (StatusCode::CONFLICT, "idempotency_in_progress"),
+            Conflict::Repeated | Conflict::Different | Conflict::Changed => (StatusCode::CONFLICT, "conflict"),
+        };
+        Self::new(status, code, conflict.to_string())
+    }
+}
