@@ -1,6 +1,11 @@
 //! The accounts of a running server: its database, its secret, and the task that follows changes of keys.
 
+pub mod books;
+pub mod desk;
+pub mod kai;
+pub mod keys;
 pub mod make;
+pub mod users;
 
 use std::{fs, num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, thread};
 

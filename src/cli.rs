@@ -5,10 +5,14 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::{interval::Interval, market::Venue};
 
+pub use self::accounts::{
+    AccountsArgs, AccountsAt, AccountsCommand, KeysArgs, KeysCommand, LedgerArgs, LedgerCommand, ScopeName,
+};
 pub use self::history::{BackfillArgs, ImportArgs, TimeForm, TimeIs, Trust};
 pub use self::load::{LoadArgs, LoadtestArgs, Market, Profile, ScenarioCommand, SimulateArgs};
 use crate::replay::csv::Columns;
 
+mod accounts;
 mod history;
 mod load;
 
@@ -42,6 +46,12 @@ pub enum Command {
     Backfill(BackfillArgs),
     /// Load candles from files into the store.
     Import(Box<ImportArgs>),
+    /// Make users, and see and change what they have.
+    Accounts(Box<AccountsArgs>),
+    /// Make, list and revoke API keys.
+    Keys(Box<KeysArgs>),
+    /// Check the books, or print what moved a user's money.
+    Ledger(Box<LedgerArgs>),
     /// Watch channels in the terminal.
     Tail(TailArgs),
     /// Serve a synthetic market whose ids say when each trade was due: something to load.
@@ -252,6 +262,12 @@ mod tests {
             "kandle import a.csv --store redb:a.redb --symbol x:A --interval 1h --columns time=1,open=2,high=3,low=4,close=5 \
              --time-unit ms --time-is end --state repaired --replace --report b.csv",
             "kandle tail market.BTC.1m --key kai-x --count 3",
+            "kandle accounts create ann@example.com --credit 10",
+            "kandle accounts credit ann@example.com 25 --cause invoice-2024-117 --json",
+            "kandle keys create --user 42 --name ci --scope read --expires 2027-01-01 --cap 5 --allow 192.0.2.0/24",
+            "kandle keys revoke 7 --config kandle.toml",
+            "kandle ledger verify",
+            "kandle ledger statement --user ann@example.com --from 2024-01-01 --to 2024-02-01",
             "kandle simulate --symbols 8 --rate 2000 --profile recorded",
             "kandle loadtest follow market.BTC.1s trades.BTC --connections 10 --address 127.0.0.1:8080 --key kai-x",
             "kandle loadtest fanout --connections 1000 --channels 8 --ramp --p99-ms 10 --plot a.svg --json a.json",
@@ -268,6 +284,9 @@ mod tests {
             "kandle replay a.gz --venue okx --interval 7m --out -",
             "kandle replay a.gz --venue okx --speed 0",
             "kandle tail",
+            "kandle accounts credit ann@example.com 25",
+            "kandle keys revoke all",
+            "kandle keys create --user 42 --name ci --scope root",
             "kandle backfill --symbols BTC --from yesterday --store redb:a.redb",
             "kandle backfill --from 2024-01-01 --store redb:a.redb",
             "kandle import a.csv --store redb:a.redb --symbol x:A --interval 1h --columns time=1,open=2 --time-unit ms",

@@ -50,6 +50,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
             Command::Replay(args) => replay::live::run(args).await,
             Command::Backfill(args) => backfill::run(args).await,
             Command::Import(args) => import::run(*args).await,
+            Command::Accounts(args) => accounts::users::run(*args).await,
+            Command::Keys(args) => accounts::keys::run(*args).await,
+            Command::Ledger(args) => accounts::books::run(*args).await,
             Command::Tail(args) => tail::run(&args).await,
             Command::Simulate(args) => simulate::run(&args).await,
             // It has an event loop of its own.

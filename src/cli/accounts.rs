@@ -195,7 +195,11 @@ pub struct LedgerArgs {
 #[derive(Subcommand)]
 pub enum LedgerCommand {
     /// Recompute the whole journal and compare it with all balances; the exit code is 1 if anything is wrong.
-    Verify,
+    Verify {
+        /// What an earlier verify printed: also proves that nothing before it was changed.
+        #[arg(long, value_name = "NUMBER:HASH")]
+        head: Option<String>,
+    },
     /// Write what a user's balance was moved by, as CSV.
     Statement {
         /// The number or e-mail address.
