@@ -102,14 +102,13 @@ impl TooSoon {
 }
 
 impl Count {
-    /// How long the next attempt has to wait at `now`.
-    fn wait(&self, pace: Pace, now: Timestamp) -> Duration {
-        let passed = now.since(self.last);
-        let Some(beyond) = self.attempts.checked_sub(pace.free).filter(|_| passed < FORGET) else {
-            return Duration::ZERO;
-        };
+    /// How long the next attempt has to wait at `now`. A clock that was set back begins the wait anew: it frees nobody, and
+    /// nobody waits until it has caught up.
+    fn wait(&mut self, pace: Pace, now: Timestamp) -> Duration {
+        self.last = self.last.min(now);
+        let Some(beyond) = self.attempts.checked_sub(pace.free) else { return Duration::ZERO };
         let whole = FIRST.saturating_mul(1_u32.checked_shl(beyond).unwrap_or(u32::MAX)).min(pace.most);
-        whole.saturating_sub(passed)
+        whole.saturating_sub(now.since(self.last))
     }
 
     fn count(&mut self, now: Timestamp) {
@@ -117,7 +116,7 @@ impl Count {
             self.attempts = 0;
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.last = self.last.max(now);
+        self.last = now;
     }
 }
 
@@ -243,12 +242,32 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_a_clock_that_jumps_back_frees_nobody() {
+    fn a_clock_that_is_set_back_frees_nobody_and_locks_nobody_out() {
         let mut scene = Scene::new();
         let waits: Vec<_> = (0..6).map(|_| scene.try_from(VICTIM, "192.0.2.1")).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 1]);
         scene.now = Timestamp::from_seconds(1_700_000_000);
         assert_eq!(scene.try_from(VICTIM, "192.0.2.2"), 1);
+        scene.pass(1);
+        assert_eq!(scene.try_from(VICTIM, "192.0.2.2"), 0);
+        assert_eq!(scene.try_from(VICTIM, "192.0.2.2"), 2);
+    }
+
+    #[test]
+    fn successes_on_an_own_account_do_not_free_an_address_that_guesses() {
+        let mut scene = Scene::new();
+        let guesses = (0..100).filter(|user| {
+            if scene.try_from("own@example.com", "192.0.2.1") == 0 {
+                scene.succeed("own@example.com", "192.0.2.1");
+            }
+            scene.try_from(&format!("user{user}@example.com"), "192.0.2.1") == 0
+        });
+        assert_eq!(guesses.count(), 20);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_tried() {
+        let mut scene = Scene::new();
         for number in 0..70_000_u32 {
             scene.try_from(
                 &format!("user{number}@example.com"),

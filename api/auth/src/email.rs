@@ -115,6 +115,8 @@ mod tests {
             "a..b@example.com",
             "a@[192.0.2.1]",
             "\"a b\"@example.com",
+            "\"ab\"@example.com",
+            "\"a@b\"@example.com",
             "Angel <a@example.com>",
             "a@example.com,b@example.com",
             "a@example.com\r\nBcc: b@c.de",

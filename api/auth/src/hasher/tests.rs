@@ -38,6 +38,13 @@ async fn a_password_is_recognised_by_its_hash_and_no_other_is() {
 }
 
 #[tokio::test]
+async fn the_password_of_nobody_opens_no_account() {
+    let mut hasher = PasswordHasher::new(limits(1, 0)).unwrap();
+    hasher.nobody = hasher.hash(password("a-long-password"), &email()).await.unwrap().into();
+    assert_eq!(hasher.verify(password("a-long-password"), None).await.unwrap(), Verdict::Wrong);
+}
+
+#[tokio::test]
 async fn a_weak_password_gets_no_hash() {
     let hasher = PasswordHasher::new(limits(1, 0)).unwrap();
     for weak in ["short", "password123", "angel@example.com"] {

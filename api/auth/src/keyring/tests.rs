@@ -41,6 +41,8 @@ fn a_refusal_says_why() {
     for text in ["short", &typo, "with space", "kai-\r\nHost: a", key.reveal()] {
         assert_eq!(lookup(text), Err("invalid_api_key"), "{text}");
     }
+    assert_eq!(keyring.lookup(&typo, NOW, HOME), Err(KeyRefusal::Malformed));
+    assert_eq!(keyring.lookup(key.reveal(), NOW, HOME), Err(KeyRefusal::Unknown));
     let mut version = 0;
     let mut with = |grant: KeyGrant| {
         version += 1;

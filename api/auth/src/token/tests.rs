@@ -146,6 +146,18 @@ fn only_our_type_algorithm_issuer_and_audience_are_taken() {
 }
 
 #[test]
+fn there_is_no_other_algorithm_to_sign_or_verify_with() {
+    hs256::install();
+    let (signing, verifying) = (EncodingKey::from_secret(&KEY), DecodingKey::from_secret(&KEY));
+    for algorithm in [Algorithm::HS384, Algorithm::HS512, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+        assert!(crypto::sign(b"message", &signing, algorithm).is_err(), "{algorithm:?}");
+        assert!(crypto::verify("AAAA", b"message", &verifying, algorithm).is_err(), "{algorithm:?}");
+    }
+    let elliptic = DecodingKey::from_ec_der(&KEY);
+    assert!(crypto::verify("AAAA", b"message", &elliptic, Algorithm::HS256).is_err(), "a public key became a secret");
+}
+
+#[test]
 fn what_a_header_says_of_keys_is_not_looked_at() {
     let hostile = [
         json!({"kid": "../../dev/null"}),
