@@ -49,17 +49,26 @@ impl Kandle {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempdir();
         let file = folder.join("kandle.toml");
-        let store = if config.contains("[store]") {
-            String::new()
-        } else {
-            format!("[store]\nurl = \"redb:{}\"\n", folder.join("history.redb").display())
+        let table = |name: &str, url: String| {
+            if config.contains(&format!("[{name}]")) { String::new() } else { format!("[{name}]\nurl = \"{url}\"\n") }
         };
-        std::fs::write(&file, format!("listen = \"{address}\"\n{config}\n{store}")).unwrap();
+        let store = table("store", format!("redb:{}", folder.join("history.redb").display()));
+        let records = table("records", "none".to_owned());
+        std::fs::write(&file, format!("listen = \"{address}\"\n{config}\n{store}{records}")).unwrap();
         let child = program(file.to_str().unwrap()).spawn().unwrap();
         let (url, ws_url) = (format!("http://{address}"), format!("ws://{address}/v1/ws"));
         let kandle = Self { child, file: Some(file), url, ws_url, key: "kai-test-key".into() };
         kandle.await_answer();
         kandle
+    }
+
+    /// Runs a command of the program with the same configuration, beside the server; gives the lines that it prints as JSON.
+    pub(crate) fn beside(&self, arguments: &[&str]) -> Vec<Value> {
+        let file = self.file.as_ref().unwrap().to_str().unwrap();
+        let output = command(arguments).args(["--json", "--config", file]).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits until it answers.
@@ -80,14 +89,19 @@ impl Kandle {
         self.child = command(&["serve", "--config", file.to_str().unwrap()]).spawn().unwrap();
     }
 
-    /// The body of a GET, or `None` if nobody answers.
+    /// The body of a GET with the key, or `None` if nobody answers.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         use std::io::Write;
         let address = self.url.strip_prefix("http://")?;
         let mut socket = std::net::TcpStream::connect(address).ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         // 1.0: a long answer comes in one piece.
-        write!(socket, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+        let key = &self.key;
+        write!(
+            socket,
+            "GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())

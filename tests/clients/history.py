@@ -9,6 +9,7 @@ FOLDER is the one with `history/` and `rollup/`. The server has the 1h candles o
 
 import argparse
 import io
+import os
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,8 @@ NAMES = ["symbol", "interval", "ts", "open", "high", "low", "close", "volume", "
          "quote_volume", "buy_volume", "revision", "state", "source", "first_id", "last_id"]
 
 session = requests.Session()
+if "KAI_API_KEY" in os.environ:
+    session.headers["authorization"] = f"Bearer {os.environ['KAI_API_KEY']}"
 
 
 def pages(base, symbol, interval, form, **query):
