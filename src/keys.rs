@@ -51,4 +51,8 @@ impl Authenticator for Keys {
     fn is_valid(&self, key: KeyId) -> bool {
         self.keyring.is_valid(KeyHash(key.0), self.now())
     }
+
+    fn changes(&self) -> u64 {
+        self.keyring.changes()
+    }
 }

@@ -25,12 +25,15 @@ pub struct Grant {
     pub connections: u32,
 }
 
-/// Knows the keys. Asked once per connection, and about each second for every open one: answer from memory.
+/// Knows the keys. Asked once per connection, and each second or after a change for every open one: answer from memory.
 pub trait Authenticator: Send + Sync {
     /// What `token` allows to a client at `peer`, or nothing if it is unknown, revoked, expired or not for that address.
     fn authenticate(&self, token: &str, peer: IpAddr) -> Option<Grant>;
     /// Whether a key that was granted before is still good.
     fn is_valid(&self, key: KeyId) -> bool;
+    /// Rises whenever a key may have stopped being good before its time was over: open connections are then looked at within a
+    /// quarter of a second.
+    fn changes(&self) -> u64;
 }
 
 /// The longest key that is looked at.
@@ -57,6 +60,10 @@ impl Authenticator for ConfiguredKeys {
 
     fn is_valid(&self, key: KeyId) -> bool {
         self.keys.contains(&key)
+    }
+
+    fn changes(&self) -> u64 {
+        0
     }
 }
 

@@ -2,11 +2,19 @@
 
 use bytes::Bytes;
 
-use crate::{answer::Answer, codec, session::Closing, worker::Worker};
+use crate::{
+    answer::Answer,
+    auth::ConnectionPermit,
+    codec,
+    session::{Closing, Session},
+    worker::Worker,
+};
 
 const MILLI: i64 = 1_000_000;
 /// The reason of close code 4408, within the 123 bytes of a close frame.
 const SLOW: &str = "slow consumer; resume with since: the epoch and your last seq of each channel";
+
+const REVOKED: &str = "the key was revoked or has expired";
 
 /// What a session needs this second.
 enum Due {
@@ -35,7 +43,7 @@ impl Worker {
                     due.push((key, Due::Drop));
                 }
             } else if session.permit.as_ref().is_some_and(|permit| !authenticator.is_valid(permit.key())) {
-                due.push((key, Due::Close(4401, "the key was revoked or has expired")));
+                due.push((key, Due::Close(4401, REVOKED)));
             } else if session.outbox.as_ref().is_some_and(|outbox| outbox.is_stuck(self.now, deadline)) {
                 due.push((key, Due::Close(4408, SLOW)));
             } else if self.now - session.alive_at > interval.saturating_mul(2) {
@@ -48,6 +56,22 @@ impl Worker {
         self.context.metrics.outbox_bytes.inc_by(outbox_bytes - self.told_outbox);
         self.told_outbox = outbox_bytes;
         self.carry_out(due);
+    }
+
+    /// Closes the sessions of keys that are no good any more, if any may have changed.
+    pub(crate) fn look_at_keys(&mut self) {
+        let authenticator = &self.context.authenticator;
+        let changes = authenticator.changes();
+        if std::mem::replace(&mut self.key_changes, changes) == changes {
+            return;
+        }
+        let is_over = |session: &Session| {
+            let key = session.permit.as_ref().filter(|_| session.closing.is_none()).map(ConnectionPermit::key);
+            key.is_some_and(|key| !authenticator.is_valid(key))
+        };
+        let over: Vec<_> = self.sessions.iter().filter(|(_, session)| is_over(session)).map(|(key, _)| key).collect();
+        self.carry_out(over.into_iter().map(|key| (key, Due::Close(4401, REVOKED))).collect());
+        self.flush();
     }
 
     fn carry_out(&mut self, due: Vec<(usize, Due)>) {

@@ -41,6 +41,8 @@ const EVENTS_MAX: usize = 1024;
 /// Messages of its queue that a worker takes in one turn.
 const MESSAGES_MAX: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
+/// How often it is asked whether a key has changed.
+const LOOK: i64 = 250_000_000;
 const SECOND: i64 = 1_000_000_000;
 /// The reason of close code 1012.
 const RESTART: &str = "server restarts; reconnect with since";
@@ -85,6 +87,9 @@ pub(crate) struct Worker {
     unread: VecDeque<SessionId>,
     pub(crate) now: i64,
     next_second: i64,
+    next_look: i64,
+    /// Changes of keys that were looked at.
+    pub(crate) key_changes: u64,
     pub(crate) generation: u64,
     stop_at: Option<i64>,
     pub(crate) batch: Batch,
@@ -130,6 +135,8 @@ impl Worker {
             unread: VecDeque::new(),
             now: 0,
             next_second: 0,
+            next_look: 0,
+            key_changes: 0,
             generation: 0,
             stop_at: None,
             batch: Batch::default(),
@@ -169,6 +176,10 @@ impl Worker {
                 self.on_second();
                 self.flush();
             }
+            if self.now >= self.next_look {
+                self.next_look = self.now + LOOK;
+                self.look_at_keys();
+            }
             if self.stop_at.is_some_and(|until| self.sessions.is_empty() || self.now >= until) {
                 let keys: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
                 keys.into_iter().for_each(|key| self.drop_session(key));
@@ -184,7 +195,7 @@ impl Worker {
         if !self.inbox.is_empty() {
             return Duration::ZERO;
         }
-        let mut until = self.next_second;
+        let mut until = self.next_second.min(self.next_look);
         if let Some(Reverse((due, ..))) = self.timers.peek() {
             until = until.min(*due);
         }

@@ -46,12 +46,16 @@ impl tower_service::Service<Request<Incoming>> for Hello {
 struct Keys(ConfiguredKeys, Arc<AtomicBool>);
 
 impl Authenticator for Keys {
-    fn authenticate(&self, token: &str, _: std::net::IpAddr) -> Option<Grant> {
-        self.0.authenticate(token)
+    fn authenticate(&self, token: &str, peer: std::net::IpAddr) -> Option<Grant> {
+        self.0.authenticate(token, peer)
     }
 
     fn is_valid(&self, key: KeyId) -> bool {
         self.0.is_valid(key) && !self.1.load(Ordering::Relaxed)
+    }
+
+    fn changes(&self) -> u64 {
+        self.1.load(Ordering::Relaxed).into()
     }
 }
 
