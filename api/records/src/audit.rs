@@ -19,6 +19,7 @@ use crate::{
     chart::{KeyId, UserId},
     error::RecordsError,
     kept::KeptAnswers,
+    payments::Payments,
     text::{RequestName, Text, Word},
     usage::Cursor,
 };
@@ -31,6 +32,9 @@ const NOTED_MAX: usize = 8192;
 const BATCH_MAX: usize = 256;
 /// How often what is old is thrown away.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Nanoseconds for which a provider's events are remembered: 60 days, and it tells them for 30.
+const EVENTS_KEPT_FOR: u64 = 60 * 24 * 60 * 60 * 1_000_000_000;
 
 static ROWS: Rows = Rows {
     head: "INSERT INTO audit (id, user_id, key_id, request, created, method, endpoint, status, cost, latency_ms, address)",
@@ -168,7 +172,6 @@ impl AuditLog {
 impl Keeper {
     /// Serves until `stop` is told or dropped, and then what has been noted.
     pub(crate) async fn run(mut self, mut stop: tokio::sync::oneshot::Receiver<()>) {
-        let kept = KeptAnswers { access: self.log.access.clone() };
         let (mut batch, mut sweeps) = (Vec::with_capacity(BATCH_MAX), interval(SWEEP_EVERY));
         loop {
             tokio::select! {
@@ -183,13 +186,21 @@ impl Keeper {
                     batch.clear();
                 }
                 _ = sweeps.tick() => {
-                    if let Err(error) = kept.sweep().await {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "forgetting kept answers");
+                    if let Err(error) = self.sweep().await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "forgetting what is old");
                     }
                 }
                 _ = &mut stop, if !self.noted.is_closed() => self.noted.close(),
             }
         }
+    }
+
+    /// The audit itself is kept until an operator says otherwise.
+    async fn sweep(&self) -> Result<(), RecordsError> {
+        let access = &self.log.access;
+        KeptAnswers { access: access.clone() }.sweep().await?;
+        let oldest = access.now().nanos().saturating_sub(EVENTS_KEPT_FOR);
+        Payments { access: access.clone() }.sweep(Timestamp::new(oldest).unwrap_or_default()).await
     }
 }
 
