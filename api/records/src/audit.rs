@@ -15,11 +15,11 @@ use tokio::{sync::mpsc, time::interval};
 use crate::{
     access::{Access, Counter},
     bounded,
-    change::Write,
+    change::{Rows, Write},
     chart::{KeyId, UserId},
     error::RecordsError,
     kept::KeptAnswers,
-    rows::placeholders,
+    payments::Payments,
     text::{RequestName, Text, Word},
     usage::Cursor,
 };
@@ -32,6 +32,23 @@ const NOTED_MAX: usize = 8192;
 const BATCH_MAX: usize = 256;
 /// How often what is old is thrown away.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Nanoseconds for which a provider's events are remembered: 60 days, and it tells them for 30.
+const EVENTS_KEPT_FOR: u64 = 60 * 24 * 60 * 60 * 1_000_000_000;
+
+static ROWS: Rows = Rows {
+    head: "INSERT INTO audit (id, user_id, key_id, request, created, method, endpoint, status, cost, latency_ms, address)",
+    columns: 11,
+    tail: "",
+};
+
+/// The same key may have been used in several batches that come together.
+static LAST_USED: Rows = Rows {
+    head: "UPDATE api_keys SET last_used = used.at FROM (SELECT column1 AS key, MAX(column2) AS at FROM (",
+    columns: 2,
+    tail: ") AS noted GROUP BY column1) AS used \
+           WHERE api_keys.id = used.key AND (api_keys.last_used IS NULL OR api_keys.last_used < used.at)",
+};
 
 /// What a request was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,11 +148,7 @@ impl AuditLog {
     }
 
     async fn write(&self, batch: &[Audit]) -> Result<(), RecordsError> {
-        let values = placeholders(self.access.database(), batch.len(), 11);
-        let mut insert = Write::new(format!(
-            "INSERT INTO audit (id, user_id, key_id, request, created, method, endpoint, status, cost, latency_ms, \
-             address) VALUES {values}"
-        ));
+        let mut insert = Write::rows(&ROWS);
         let mut used = BTreeMap::new();
         for audit in batch {
             insert = insert.bind(self.access.next(Counter::Audit).await?).bind(audit.user).bind(audit.key);
@@ -146,9 +159,9 @@ impl AuditLog {
                 *last = audit.created.max(*last);
             }
         }
-        let last_used = "UPDATE api_keys SET last_used = $1 WHERE id = $2 AND (last_used IS NULL OR last_used < $1)";
-        let used = used.into_iter().map(|(key, at)| Write::new(last_used).bind(at).bind(key));
-        self.access.write([insert].into_iter().chain(used).collect()).await
+        let last_used = used.into_iter().fold(Write::rows(&LAST_USED), |write, (key, at)| write.bind(key).bind(at));
+        let last_used = Some(last_used).filter(|_| batch.iter().any(|audit| audit.key.is_some()));
+        self.access.write([insert].into_iter().chain(last_used).collect()).await
     }
 
     fn lose(&self, rows: u64) {
@@ -159,7 +172,6 @@ impl AuditLog {
 impl Keeper {
     /// Serves until `stop` is told or dropped, and then what has been noted.
     pub(crate) async fn run(mut self, mut stop: tokio::sync::oneshot::Receiver<()>) {
-        let kept = KeptAnswers { access: self.log.access.clone() };
         let (mut batch, mut sweeps) = (Vec::with_capacity(BATCH_MAX), interval(SWEEP_EVERY));
         loop {
             tokio::select! {
@@ -174,13 +186,21 @@ impl Keeper {
                     batch.clear();
                 }
                 _ = sweeps.tick() => {
-                    if let Err(error) = kept.sweep().await {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "forgetting kept answers");
+                    if let Err(error) = self.sweep().await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "forgetting what is old");
                     }
                 }
                 _ = &mut stop, if !self.noted.is_closed() => self.noted.close(),
             }
         }
+    }
+
+    /// The audit itself is kept until an operator says otherwise.
+    async fn sweep(&self) -> Result<(), RecordsError> {
+        let access = &self.log.access;
+        KeptAnswers { access: access.clone() }.sweep().await?;
+        let oldest = access.now().nanos().saturating_sub(EVENTS_KEPT_FOR);
+        Payments { access: access.clone() }.sweep(Timestamp::new(oldest).unwrap_or_default()).await
     }
 }
 

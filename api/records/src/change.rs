@@ -9,9 +9,12 @@ use crate::{
     chart::{KeyId, UserId},
     database::Database,
     error::{Conflict, RecordsError},
-    rows::{AnyQuery, signed},
+    rows::{AnyQuery, placeholders, signed},
     text::Text,
 };
+
+/// Values of one statement: PostgreSQL takes 65,535, SQLite 32,766.
+const VALUES_MAX: usize = 30_000;
 
 /// A request: its writes and its events happen together or not at all.
 #[derive(Default)]
@@ -21,11 +24,25 @@ pub(crate) struct Change {
 }
 
 /// One statement.
+#[derive(Clone)]
 pub(crate) struct Write {
-    sql: Cow<'static, str>,
+    statement: Statement,
     values: Vec<Value>,
     /// Why the request is refused if no row is touched.
     guard: Option<Conflict>,
+}
+
+#[derive(Clone, Copy)]
+enum Statement {
+    One(&'static str),
+    Rows(&'static Rows),
+}
+
+/// A statement over rows, `head VALUES … tail`, as many at once as there are.
+pub(crate) struct Rows {
+    pub(crate) head: &'static str,
+    pub(crate) columns: usize,
+    pub(crate) tail: &'static str,
 }
 
 /// A value of a column.
@@ -43,8 +60,12 @@ impl Change {
 }
 
 impl Write {
-    pub(crate) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), values: Vec::new(), guard: None }
+    pub(crate) fn new(sql: &'static str) -> Self {
+        Self { statement: Statement::One(sql), values: Vec::new(), guard: None }
+    }
+
+    pub(crate) fn rows(rows: &'static Rows) -> Self {
+        Self { statement: Statement::Rows(rows), values: Vec::with_capacity(rows.columns), guard: None }
     }
 
     /// The next value, in the order of the statement's places.
@@ -66,14 +87,79 @@ impl Write {
         Self::new("UPDATE counters SET value = value + 1 WHERE name = 'version'")
     }
 
+    /// Whether it can be run in one statement with others of its kind, or at any time.
+    pub(crate) fn is_free(&self) -> bool {
+        matches!(self.statement, Statement::Rows(_)) || self.guard.is_none()
+    }
+
     pub(crate) async fn run(&self, database: &Database, connection: &mut AnyConnection) -> Result<(), RecordsError> {
-        let done = bound(sqlx::query(&self.sql), &self.values).execute(connection).await;
-        let touched = done.map_err(|error| database.failed(error))?.rows_affected();
+        let touched = self.touch(database, connection).await?;
         match self.guard {
             Some(conflict) if touched == 0 => Err(RecordsError::Conflict(conflict)),
             _ => Ok(()),
         }
     }
+
+    /// How many rows it touched.
+    async fn touch(&self, database: &Database, connection: &mut AnyConnection) -> Result<u64, RecordsError> {
+        let sql = match self.statement {
+            Statement::One(sql) => Cow::Borrowed(sql),
+            Statement::Rows(Rows { head, columns, tail }) => {
+                let values = placeholders(database, self.values.len() / columns, *columns);
+                Cow::Owned(format!("{head} VALUES {values} {tail}"))
+            }
+        };
+        let done = bound(sqlx::query(&sql), &self.values).execute(connection).await;
+        done.map(|done| done.rows_affected()).map_err(|error| database.failed(error))
+    }
+
+    fn rows_written(&self) -> u64 {
+        match self.statement {
+            Statement::One(_) => 1,
+            Statement::Rows(rows) => (self.values.len() / rows.columns) as u64,
+        }
+    }
+
+    /// Whether both are rows for the same statement.
+    fn is_like(&self, other: &Self) -> bool {
+        match (&self.statement, &other.statement) {
+            (Statement::Rows(rows), Statement::Rows(others)) => rows.head == others.head,
+            _ => false,
+        }
+    }
+}
+
+/// Runs the writes of several requests, all of them free, with as few statements as there are kinds of rows.
+///
+/// # Errors
+/// Also if a guard touches no row, and nobody says whose: then they are to be run one by one.
+pub(crate) async fn run_together(
+    changes: &[Change],
+    database: &Database,
+    connection: &mut AnyConnection,
+) -> Result<(), RecordsError> {
+    for write in gathered(changes) {
+        let rows = write.rows_written();
+        let touched = write.touch(database, connection).await?;
+        match write.guard {
+            Some(conflict) if touched < rows => return Err(conflict.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One write for all rows of a kind, as far as a statement can have so many values.
+fn gathered(changes: &[Change]) -> Vec<Write> {
+    let mut gathered: Vec<Write> = Vec::new();
+    for write in changes.iter().flat_map(|change| &change.writes) {
+        let room = VALUES_MAX - write.values.len();
+        match gathered.iter_mut().find(|other| other.is_like(write) && other.values.len() <= room) {
+            Some(other) => other.values.extend_from_slice(&write.values),
+            None => gathered.push(write.clone()),
+        }
+    }
+    gathered
 }
 
 /// A query with its values.

@@ -12,6 +12,7 @@ use crate::{
     chart::{self, KeyId, UserId},
     error::{Conflict, RecordsError},
     kept::{self, Kept},
+    keys::Keys,
     text::{RequestName, Word},
     usage::{Attempt, Usage, UsageRecords},
     users::Users,
@@ -148,9 +149,8 @@ impl Charges {
                 HoldError::UsageCapReached(usage.window(payer.user).await?)
             }
             Leg::Key(key) => {
-                let state = self.access.accounts(&[chart::key_allowance(key)]).await?.pop();
-                let remaining = state.map(|state| state.balance.available()).unwrap_or_default();
-                HoldError::KeyCapReached { remaining }
+                let keys = Keys { access: self.access.clone() };
+                HoldError::KeyCapReached { remaining: keys.remaining(key).await?.unwrap_or_default() }
             }
         })
     }

@@ -108,10 +108,13 @@ fn unavailable(name: &Arc<str>, error: sqlx::Error) -> RecordsError {
     RecordsError::Unavailable { database: Arc::clone(name), source: Arc::new(error) }
 }
 
-/// A bound of a table, or values that PostgreSQL cannot store (its class 22): the next statement may succeed.
+/// A bound of a table, or values that PostgreSQL cannot store (its class 22) or not together (21): the next statement may
+/// succeed.
 fn is_about_values(error: &sqlx::Error) -> bool {
+    let is_of_class = |code: &str| code.starts_with("21") || code.starts_with("22");
     error.as_database_error().is_some_and(|error| {
-        !matches!(error.kind(), ErrorKind::Other) || error.code().is_some_and(|code| code.starts_with("22"))
+        !matches!(error.kind(), ErrorKind::Other)
+            || error.code().is_some_and(|code| code.len() == 5 && is_of_class(&code))
     })
 }
 

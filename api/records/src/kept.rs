@@ -7,7 +7,7 @@ use ledger::Timestamp;
 use crate::{
     access::Access,
     bounded,
-    change::Write,
+    change::{Rows, Write},
     chart::UserId,
     error::{Conflict, RecordsError},
 };
@@ -16,6 +16,15 @@ use crate::{
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes of a kept answer.
 pub const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What is older than a day (in nanoseconds) gives way.
+static ANSWERS: Rows = Rows {
+    head: "INSERT INTO idempotency (user_id, name, fingerprint, status, answer, created)",
+    columns: 6,
+    tail: "ON CONFLICT (user_id, name) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
+           answer = excluded.answer, created = excluded.created \
+           WHERE idempotency.created <= excluded.created - 86400000000000",
+};
 
 /// An answer under the name that its caller gave the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +92,9 @@ impl KeptAnswers {
 pub(crate) fn write(kept: Option<&Kept>) -> Result<Option<Write>, RecordsError> {
     let Some(kept) = kept else { return Ok(None) };
     bounded("bytes of a kept answer", KEPT_BYTES_MAX, kept.answer.len())?;
-    let sql = "INSERT INTO idempotency (user_id, name, fingerprint, status, answer, created) \
-               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (user_id, name) DO UPDATE SET \
-               fingerprint = excluded.fingerprint, status = excluded.status, answer = excluded.answer, \
-               created = excluded.created WHERE idempotency.created <= $7";
-    let write = Write::new(sql).bind(kept.user).bind(&kept.name).bind(&kept.fingerprint);
+    let write = Write::rows(&ANSWERS).bind(kept.user).bind(&kept.name).bind(&kept.fingerprint);
     let write = write.bind(u64::from(kept.status)).bind(kept.answer.as_slice()).bind(kept.created);
-    Ok(Some(write.bind(oldest(kept.created)).or(Conflict::Kept)))
+    Ok(Some(write.or(Conflict::Kept)))
 }
 
 /// What was kept then or before is kept no more.

@@ -137,7 +137,7 @@ impl Keys {
         self.access.next(Counter::Key).await.map(KeyId)
     }
 
-    /// Makes a key, and the account of its cap if it has one.
+    /// Makes a key, and the account of its cap if it has one. The same number and hash again are the same key.
     ///
     /// # Errors
     /// [`Conflict::UnknownUser`], [`Conflict::KeysFull`], [`Conflict::Kept`], or if it cannot be written.
@@ -148,7 +148,7 @@ impl Keys {
             (id, user_id, hash, prefix, name, scope, cap, cidrs, created, expires, version) \
             SELECT $1, u.id, $3, $4, $5, $6, $7, $8, $9, $10, (SELECT value FROM counters WHERE name = 'version') \
             FROM users u WHERE u.id = $2 AND $11 > \
-            (SELECT COUNT(*) FROM api_keys k WHERE k.user_id = u.id AND k.revoked IS NULL)";
+            (SELECT COUNT(*) FROM api_keys k WHERE k.user_id = u.id AND k.revoked IS NULL) ON CONFLICT (id) DO NOTHING";
         let cidrs = key.cidrs.iter().map(Text::as_str).collect::<Vec<_>>().join(",");
         let insert = Write::new(insert).bind(key.id).bind(key.user).bind(&key.hash).bind(&key.prefix).bind(&key.name);
         let insert = insert.bind(key.scope as u64).bind(key.cap.map(Micros::get)).bind(cidrs.as_str());
@@ -162,16 +162,31 @@ impl Keys {
             chain.push(chart::open(account));
             chain.push(Event::Transfer(chart::post(&cause, chart::POOL, account, cap, Purpose::Allowance)));
         }
-        match self.access.change(writes, chain).await {
+        let outcomes = self.access.change(writes, chain).await;
+        let made = self.by_id(key.id).await?.map(|grant| grant.key);
+        match outcomes {
             Err(RecordsError::Conflict(Conflict::KeysFull)) => {
+                // Asked again after an answer that did not come.
+                if let Some(made) = made.filter(|made| made.hash == key.hash) {
+                    return Ok(made);
+                }
                 let user = self.access.row("SELECT id FROM users WHERE id = $1", &[key.user.into()]).await?;
                 Err(user.map_or(Conflict::UnknownUser, |_| Conflict::KeysFull).into())
             }
             outcomes => {
                 chart::all_done(self.access.database(), &outcomes?)?;
-                self.by_id(key.id).await?.map(|grant| grant.key).ok_or(Conflict::UnknownKey.into())
+                made.ok_or(Conflict::UnknownKey.into())
             }
         }
+    }
+
+    /// What a key with a cap can still spend; `None` if it has no cap, or there is no such key.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn remaining(&self, key: KeyId) -> Result<Option<Micros>, RecordsError> {
+        let state = self.access.accounts(&[chart::key_allowance(key)]).await?.pop();
+        Ok(state.map(|state| state.balance.available()))
     }
 
     /// A key.

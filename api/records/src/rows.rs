@@ -277,15 +277,20 @@ async fn fetch_by_id(
 /// `($1, $2), ($3, $4)` for two rows of two columns. On SQLite `(?, ?), (?, ?)`: there the time that names take grows with the
 /// square of their number, so that 512 rows took eight times as long.
 pub(crate) fn placeholders(database: &Database, rows: usize, columns: usize) -> String {
-    let place = |place: usize| match database.kind() {
-        DatabaseKind::Sqlite => "?".to_owned(),
-        DatabaseKind::Postgres => format!("${place}"),
-    };
-    let row = |row: usize| {
-        let places: Vec<_> = (1..=columns).map(|column| place(row * columns + column)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    let mut text = String::with_capacity(rows * (columns * 8 + 4));
+    for place in 0..rows * columns {
+        text.push_str(match (place, place % columns) {
+            (0, _) => "(",
+            (_, 0) => "), (",
+            _ => ", ",
+        });
+        match database.kind() {
+            DatabaseKind::Sqlite => text.push('?'),
+            DatabaseKind::Postgres => text.extend(["$", &(place + 1).to_string()]),
+        }
+    }
+    text.push(')');
+    text
 }
 
 fn account_state(database: &Database, row: &AnyRow) -> Result<AccountState, RecordsError> {

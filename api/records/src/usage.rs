@@ -7,7 +7,7 @@ use crate::{
     access::Access,
     allowance::{self, Window},
     bounded,
-    change::{Value, Write},
+    change::{Rows, Value, Write},
     chart::{KeyId, UserId},
     error::{Conflict, RecordsError},
     text::{Name, RequestName, Text, Word},
@@ -15,6 +15,8 @@ use crate::{
 
 /// Rows of a page of usage.
 pub const USAGE_PAGE_MAX: usize = 500;
+/// Tokens that one attempt can count: more is somebody's mistake, and a sum of them must fit a column.
+const TOKENS_MAX: u64 = 1 << 40;
 /// Sums of one answer.
 pub const SUMS_MAX: usize = 1000;
 
@@ -142,6 +144,21 @@ pub struct UsageRecords {
 const COLUMNS: &str = "id, user_id, key_id, request, attempt, created, endpoint, provider, model, upstream_model, \
                        tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
                        status, source, raw";
+static ATTEMPTS: Rows = Rows {
+    head: "INSERT INTO usage (id, user_id, key_id, request, attempt, created, day, endpoint, provider, model, \
+           upstream_model, tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
+           status, source, raw)",
+    columns: 21,
+    tail: "ON CONFLICT (request, attempt) DO NOTHING",
+};
+/// One statement may not touch a row twice, so what comes together is summed first. `WHERE true` keeps SQLite from taking
+/// `ON` for a part of `FROM`.
+static DAYS: Rows = Rows {
+    head: "INSERT INTO usage_days (user_id, day, micros) SELECT column1, column2, SUM(column3) FROM (",
+    columns: 3,
+    tail: ") AS charged WHERE true GROUP BY column1, column2 \
+           ON CONFLICT (user_id, day) DO UPDATE SET micros = usage_days.micros + excluded.micros",
+};
 const FILTER: &str = "user_id = $1 AND ($2 IS NULL OR key_id = $2) AND ($3 IS NULL OR model = $3) \
                       AND created >= $4 AND created < $5";
 
@@ -237,22 +254,18 @@ impl Usage {
 
     /// The statements that write the row and what it adds to its day.
     pub(crate) fn writes(&self) -> Vec<Write> {
-        let insert = "INSERT INTO usage (id, user_id, key_id, request, attempt, created, day, endpoint, provider, model, \
-            upstream_model, tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
-            status, source, raw) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-            $18, $19, $20, $21) ON CONFLICT (request, attempt) DO NOTHING";
         let (attempt, day) = (&self.attempt, allowance::day(self.created));
-        let insert = Write::new(insert).bind(self.id).bind(self.user).bind(self.key).bind(&self.request);
+        let insert = Write::rows(&ATTEMPTS).bind(self.id).bind(self.user).bind(self.key).bind(&self.request);
         let insert = insert.bind(u64::from(attempt.number)).bind(self.created).bind(day).bind(&attempt.endpoint);
         let insert = insert.bind(&attempt.provider).bind(&attempt.model).bind(&attempt.upstream_model);
-        let insert = insert.bind(attempt.tokens_in).bind(attempt.tokens_cached).bind(attempt.tokens_out);
-        let insert = insert.bind(attempt.tokens_reasoning).bind(self.cost).bind(attempt.latency_ms);
+        let tokens = |tokens: u64| tokens.min(TOKENS_MAX);
+        let insert = insert.bind(tokens(attempt.tokens_in)).bind(tokens(attempt.tokens_cached));
+        let insert = insert.bind(tokens(attempt.tokens_out)).bind(tokens(attempt.tokens_reasoning));
+        let insert = insert.bind(self.cost).bind(attempt.latency_ms);
         let insert = insert.bind(attempt.first_token_ms).bind(&attempt.status).bind(&attempt.source);
         let mut writes = vec![insert.bind(attempt.raw.as_ref()).or(Conflict::Repeated)];
         if self.cost > Micros::ZERO {
-            let add = "INSERT INTO usage_days (user_id, day, micros) VALUES ($1, $2, $3) \
-                       ON CONFLICT (user_id, day) DO UPDATE SET micros = usage_days.micros + excluded.micros";
-            writes.push(Write::new(add).bind(self.user).bind(day).bind(self.cost));
+            writes.push(Write::rows(&DAYS).bind(self.user).bind(day).bind(self.cost));
         }
         writes
     }

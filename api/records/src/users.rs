@@ -100,7 +100,7 @@ impl Users {
         self.access.next(Counter::User).await.map(UserId)
     }
 
-    /// Makes a user with accounts, allowance and credit, all or nothing.
+    /// Makes a user with accounts, allowance and credit, all or nothing. The same number and address again are the same user.
     ///
     /// # Errors
     /// [`Conflict::EmailTaken`], [`Conflict::Kept`], or if it cannot be written.
@@ -129,9 +129,17 @@ impl Users {
         };
         chain.extend(gift("allowance", chart::POOL, chart::allowance(id), user.cap, Purpose::Allowance));
         chain.extend(gift("signup", chart::GRANTS, chart::balance(id), user.signup_credit, Purpose::Signup));
-        let outcomes = self.access.change(writes, chain).await?;
-        chart::all_done(self.access.database(), &outcomes)?;
-        self.by_id(id).await?.ok_or(RecordsError::Conflict(Conflict::UnknownUser))
+        let outcomes = self.access.change(writes, chain).await;
+        let made = self.by_id(id).await?;
+        match outcomes {
+            // Asked again after an answer that did not come.
+            Err(RecordsError::Conflict(Conflict::EmailTaken)) => made.filter(|made| made.email == email),
+            outcomes => {
+                chart::all_done(self.access.database(), &outcomes?)?;
+                made
+            }
+        }
+        .ok_or(Conflict::EmailTaken.into())
     }
 
     /// The user of an e-mail address, in any case, and the password.

@@ -3,20 +3,27 @@
 //! While a commit waits for the disk the next requests gather, so that the more callers there are, the more of them share
 //! one fsync. No request waits for another to come.
 //!
-//! A request may write rows beside its events. Then they are written within the same transaction, each request behind a
-//! savepoint of its own: what one is refused for undoes its own rows and events and nobody else's.
+//! A request may write rows beside its events, in the same transaction. Rows of several requests are added with one statement;
+//! if one of these is refused, all of it is undone and done again, each request behind a savepoint of its own: what one is
+//! refused for undoes its own rows and events and nobody else's.
 
 use std::time::Duration;
 
 use ledger::{ApplyError, Event, Head, Ledger, Outcome, Timestamp};
-use sqlx::{AnyConnection, Connection};
+use sqlx::{Any, AnyConnection, Connection, Transaction};
 use tokio::{
     sync::{mpsc, oneshot},
     task::yield_now,
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{access::Clock, change::Change, database::Database, error::RecordsError, rows};
+use crate::{
+    access::Clock,
+    change::{Change, Write, run_together},
+    database::Database,
+    error::RecordsError,
+    rows,
+};
 
 /// Requests that share a commit.
 const BATCH_MAX: usize = 1024;
@@ -117,12 +124,17 @@ impl Writer {
     }
 
     async fn try_commit(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
-        if changes.iter().all(|change| change.writes.is_empty())
-            && let Some(answers) = self.commit_events(changes).await?
-        {
-            return Ok(answers);
+        let quick = if changes.iter().all(|change| change.writes.is_empty()) {
+            self.commit_events(changes).await?
+        } else if changes.iter().flat_map(|change| &change.writes).all(Write::is_free) {
+            self.commit_together(changes).await?
+        } else {
+            None
+        };
+        match quick {
+            Some(answers) => Ok(answers),
+            None => self.commit_apart(changes).await,
         }
-        self.commit_alone(changes).await
     }
 
     /// Events only: they are applied to what is known, and written if nobody else has written since. `None` if somebody has.
@@ -150,27 +162,40 @@ impl Writer {
         Ok(Some(answers))
     }
 
-    /// Keeps other processes away first, so that nothing has to be tried again, and applies each request behind a savepoint.
-    async fn commit_alone(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
+    /// Requests that are all done: their rows are written together. `None` if one is refused.
+    async fn commit_together(&mut self, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
         let (now, database) = ((self.clock)(), self.database.clone());
-        let unavailable = |error| database.unavailable(error);
         let (connection, ledger) = self.ready().await?;
-        let mut transaction = connection.begin().await.map_err(unavailable)?;
-        if rows::lock(&database, &mut transaction).await? != ledger.head().sequence {
-            *ledger = Ledger::resume(rows::head(&database, &mut transaction).await?);
-        }
+        let mut transaction = begin(&database, connection, ledger, changes).await?;
         let before = ledger.head();
-        rows::load(&database, &mut transaction, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
+        let answers: Vec<_> = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
+        let is_undone = |(change, answer): (&Change, _)| !change.writes.is_empty() && is_refused(answer);
+        let is_refused = changes.iter().zip(&answers).any(is_undone)
+            || match run_together(changes, &database, &mut transaction).await {
+                Ok(()) => false,
+                Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => true,
+                Err(error) => return Err(error),
+            };
+        if is_refused {
+            transaction.rollback().await.map_err(|error| database.unavailable(error))?;
+            *ledger = Ledger::resume(before);
+            return Ok(None);
+        }
+        end(&database, transaction, ledger, &before).await?;
+        Ok(Some(answers))
+    }
+
+    /// Each request behind a savepoint of its own, so that what one is refused for is undone and no more.
+    async fn commit_apart(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
+        let (now, database) = ((self.clock)(), self.database.clone());
+        let (connection, ledger) = self.ready().await?;
+        let mut transaction = begin(&database, connection, ledger, changes).await?;
+        let before = ledger.head();
         let mut answers = Vec::with_capacity(changes.len());
         for change in changes {
             answers.push(apply_all(&database, &mut transaction, ledger, now, change).await?);
         }
-        let effects = ledger.take_effects();
-        if !effects.entries.is_empty() {
-            rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)?;
-            rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
-        }
-        transaction.commit().await.map_err(unavailable)?;
+        end(&database, transaction, ledger, &before).await?;
         Ok(answers)
     }
 
@@ -187,6 +212,38 @@ impl Writer {
         };
         Ok(self.state.insert(state))
     }
+}
+
+/// Keeps other processes away until the transaction ends, so that nothing has to be tried again, and loads what the requests
+/// want.
+async fn begin<'c>(
+    database: &Database,
+    connection: &'c mut AnyConnection,
+    ledger: &mut Ledger,
+    changes: &[Change],
+) -> Result<Transaction<'c, Any>, RecordsError> {
+    let mut transaction = connection.begin().await.map_err(|error| database.unavailable(error))?;
+    if rows::lock(database, &mut transaction).await? != ledger.head().sequence {
+        *ledger = Ledger::resume(rows::head(database, &mut transaction).await?);
+    }
+    rows::load(database, &mut transaction, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
+    Ok(transaction)
+}
+
+/// Writes what has happened since `before`, and commits.
+async fn end(
+    database: &Database,
+    mut transaction: Transaction<'_, Any>,
+    ledger: &mut Ledger,
+    before: &Head,
+) -> Result<(), RecordsError> {
+    let unavailable = |error| database.unavailable(error);
+    let effects = ledger.take_effects();
+    if !effects.entries.is_empty() {
+        rows::take(&mut transaction, before, ledger.head().sequence).await.map_err(unavailable)?;
+        rows::write(database, &mut transaction, &effects).await.map_err(unavailable)?;
+    }
+    transaction.commit().await.map_err(unavailable)
 }
 
 fn apply(database: &Database, ledger: &mut Ledger, now: Timestamp, chain: &[Event]) -> Answer {

@@ -186,3 +186,44 @@ async fn an_answer_is_kept_if_and_only_if_its_charge_is_made() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_charges_that_come_at_once_with_one_name_one_is_made_and_those_beside_it_are() {
+    on_each_database(async |stage: &Stage| {
+        let records = stage.open().await;
+        let (user, charges) = (ada(&records, 1000, 1000).await.id, records.charges());
+        for round in 0..5_u8 {
+            let mut held = Vec::new();
+            for number in 0..40 {
+                let name = request(format!("r{round}-{number}"));
+                held.push(charges.hold(payer(user, None), name, kai(1), 60).await.unwrap());
+            }
+            let settled = join_all(held.iter().enumerate().map(|(number, hold)| {
+                // Half of them say the same name; the others say none.
+                let kept = (number % 2 == 0).then(|| Kept {
+                    user,
+                    name: [round; 32],
+                    fingerprint: [7; 32],
+                    status: 200,
+                    answer: vec![number as u8],
+                    created: stage.now(),
+                });
+                charges.settle(hold, kai(1), attempt(1), kept)
+            }));
+            let settled = settled.await;
+            let (named, free): (Vec<_>, Vec<_>) = settled.iter().enumerate().partition(|(number, _)| number % 2 == 0);
+            assert!(free.iter().all(|(_, settled)| settled.is_ok()));
+            let (made, refused): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, settled)| settled.is_ok());
+            let is_kept =
+                |error: &SettleError| matches!(error, SettleError::Records(RecordsError::Conflict(Conflict::Kept)));
+            assert!(refused.iter().all(|(_, settled)| settled.as_ref().is_err_and(is_kept)), "{refused:?}");
+            let [(number, _)] = made[..] else { unreachable!("{made:?}") };
+            let kept = records.kept().find(user, &[round; 32]).await.unwrap().unwrap();
+            assert_eq!(kept.answer, [number as u8]);
+            assert_eq!(records.usage().window(user).await.unwrap().used, kai(21 * (u64::from(round) + 1)));
+        }
+        records.ledger().verify(None).await.unwrap();
+        records.close().await;
+    })
+    .await;
+}

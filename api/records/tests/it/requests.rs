@@ -1,7 +1,7 @@
 //! Requests that share a commit.
 
 use futures_util::future::join_all;
-use records::{Conflict, Kept, NewKey, RecordsError, Text, UserId};
+use records::{Conflict, Kept, NewKey, NewUser, RecordsError, Text, UserId};
 
 use crate::{
     cast::{ada, attempt, kai, key, payer, request, user},
@@ -68,6 +68,10 @@ async fn a_user_is_made_with_the_answer_that_is_kept_or_not_at_all() {
         assert!(matches!(answered, Err(RecordsError::Conflict(Conflict::Kept))), "{answered:?}");
         assert!(records.users().by_email("b@example.com").await.unwrap().is_none());
 
+        let first = records.users().by_email("a@example.com").await.unwrap().unwrap().user;
+        let again = NewUser { id: first.id, ..new("A@example.com".into()).await };
+        assert_eq!(records.users().create(again, None).await.unwrap(), first);
+
         // Of one request that comes many times at once, one makes the user.
         let mut asked = Vec::new();
         for number in 0..50 {
@@ -101,6 +105,9 @@ async fn what_is_beyond_a_bound_is_refused_before_it_is_asked() {
         let full = records.keys().create(key(&records, user, 100).await, None).await;
         assert!(matches!(full, Err(RecordsError::Conflict(Conflict::KeysFull))), "{full:?}");
         let first = records.keys().of_user(user, None, 1).await.unwrap()[0].id;
+        // The same key again is the same key, and not one more.
+        let again = NewKey { id: first, ..key(&records, user, 0).await };
+        assert_eq!(records.keys().create(again, None).await.unwrap().id, first);
         records.keys().revoke(first, Some(user)).await.unwrap();
         records.keys().create(key(&records, user, 100).await, None).await.unwrap();
         assert_eq!(records.keys().of_user(user, Some(first), 1000).await.unwrap().len(), 100);
