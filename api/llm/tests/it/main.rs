@@ -1,9 +1,13 @@
 //! Providers' wires in, neutral events out; calls against scripted servers on loopback.
 
-#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod anthropic;
+mod calls;
+mod failover;
 mod gemini;
 mod openai;
 mod request;
+mod stage;
+mod upstream;
 mod wire;
