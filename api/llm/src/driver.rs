@@ -193,7 +193,7 @@ impl Driver {
         let source = match prepared {
             Prepared::Http { request, body, dialect } => {
                 let leave = running.begin();
-                match self.dispatch(request, body, leave, by).await {
+                match self.dispatch(*request, body, leave, by).await {
                     Ok(Ok(response)) => receive(response, dialect, call.request.stream, by).await,
                     Ok(Err(refused)) => {
                         running.forget();
@@ -230,7 +230,7 @@ impl Driver {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let accept = if call.request.stream { "text/event-stream" } else { "application/json" };
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));
-                let request = self.http.post(format!("{base_url}{path}")).headers(headers);
+                let request = Box::new(self.http.post(format!("{base_url}{path}")).headers(headers));
                 Ok(Prepared::Http { request, body, dialect: *dialect })
             }
             #[cfg(feature = "local")]
@@ -276,7 +276,7 @@ impl Driver {
 
 enum Prepared {
     Http {
-        request: reqwest::RequestBuilder,
+        request: Box<reqwest::RequestBuilder>,
         body: Vec<u8>,
         dialect: Dialect,
     },

@@ -6,8 +6,11 @@ mod anthropic;
 mod calls;
 mod failover;
 mod gemini;
+#[cfg(feature = "local")]
+mod local;
 mod openai;
 mod request;
+mod routing;
 mod stage;
 mod upstream;
 mod wire;
