@@ -45,7 +45,7 @@ fn catalog() -> Catalog {
     Catalog::new(&providers(), models, aliases, tasks.into(), 2).unwrap()
 }
 
-fn request(members: Value) -> ChatRequest {
+fn request(members: &Value) -> ChatRequest {
     let mut body = json!({"model": "kai-fast", "messages": [{"role": "user", "content": "hi"}]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     wire::parse(&body)
@@ -58,13 +58,13 @@ fn names(targets: &[Arc<llm::Model>]) -> Vec<&str> {
 #[test]
 fn an_alias_is_its_models_in_order_and_its_reasoning_gives_way_to_the_request() {
     let catalog = catalog();
-    let route = by_name(&catalog, &request(json!({}))).unwrap();
+    let route = by_name(&catalog, &request(&json!({}))).unwrap();
     assert_eq!((names(&route.targets), route.reasoning), (vec!["plain", "gemini-flash", "sonnet"], Reasoning::Off));
-    let route = by_name(&catalog, &request(json!({"model": "kai-smart"}))).unwrap();
+    let route = by_name(&catalog, &request(&json!({"model": "kai-smart"}))).unwrap();
     assert_eq!((names(&route.targets), route.reasoning), (vec!["sonnet", "gemini-pro"], ON));
-    let route = by_name(&catalog, &request(json!({"model": "kai-smart", "reasoning": false}))).unwrap();
+    let route = by_name(&catalog, &request(&json!({"model": "kai-smart", "reasoning": false}))).unwrap();
     assert_eq!(route.reasoning, Reasoning::Off);
-    let route = by_name(&catalog, &request(json!({"model": "gemini-pro"}))).unwrap();
+    let route = by_name(&catalog, &request(&json!({"model": "gemini-pro"}))).unwrap();
     assert_eq!((names(&route.targets), route.reasoning), (vec!["gemini-pro"], Reasoning::Default));
 }
 
@@ -72,7 +72,7 @@ fn an_alias_is_its_models_in_order_and_its_reasoning_gives_way_to_the_request() 
 fn a_model_that_lacks_what_the_request_needs_is_passed_over_or_named() {
     let catalog = catalog();
     let tools = json!([{"type": "function", "function": {"name": "x"}}]);
-    let route = by_name(&catalog, &request(json!({"tools": tools}))).unwrap();
+    let route = by_name(&catalog, &request(&json!({"tools": tools}))).unwrap();
     assert_eq!(names(&route.targets), ["gemini-flash", "sonnet"]);
     let lacking = route.candidates.iter().find(|candidate| candidate.model.config.id == "plain").unwrap();
     assert_eq!(lacking.excluded, Some(Exclusion::Lacks(Capability::Tools)));
@@ -90,31 +90,31 @@ fn a_model_that_lacks_what_the_request_needs_is_passed_over_or_named() {
             Capability::Images,
         ),
     ] {
-        let mut request = request(members);
+        let mut request = request(&members);
         request.model = "plain".into();
         assert_eq!(by_name(&catalog, &request).err(), Some(RouteError::NotCapable { model: "plain".into(), lacks }));
     }
-    let error = by_name(&catalog, &request(json!({"model": "gpt-9"}))).err();
+    let error = by_name(&catalog, &request(&json!({"model": "gpt-9"}))).err();
     assert_eq!(error, Some(RouteError::UnknownModel("gpt-9".into())));
 }
 
 #[test]
 fn a_task_goes_to_the_cheapest_model_that_is_good_enough() {
     let catalog = catalog();
-    let route = |task, provider, members: Value| {
+    let route = |task, provider, members: &Value| {
         by_task(&catalog, &request(members), task, provider).map(|route| names(&route.targets).join(" "))
     };
-    assert_eq!(route(Some("caption"), None, json!({})).unwrap(), "plain gemini-flash sonnet gemini-pro");
-    assert_eq!(route(Some("strategy"), None, json!({})).unwrap(), "sonnet gemini-pro");
-    assert_eq!(route(None, None, json!({})).unwrap(), "sonnet gemini-pro");
-    assert_eq!(route(Some("caption"), Some("anthropic"), json!({})).unwrap(), "sonnet");
-    assert_eq!(route(Some("caption"), Some("nobody"), json!({})), Err(RouteError::NoneFits));
-    assert_eq!(route(Some("caption"), None, json!({"max_tokens": 5000})).unwrap(), "gemini-flash sonnet gemini-pro");
+    assert_eq!(route(Some("caption"), None, &json!({})).unwrap(), "plain gemini-flash sonnet gemini-pro");
+    assert_eq!(route(Some("strategy"), None, &json!({})).unwrap(), "sonnet gemini-pro");
+    assert_eq!(route(None, None, &json!({})).unwrap(), "sonnet gemini-pro");
+    assert_eq!(route(Some("caption"), Some("anthropic"), &json!({})).unwrap(), "sonnet");
+    assert_eq!(route(Some("caption"), Some("nobody"), &json!({})), Err(RouteError::NoneFits));
+    assert_eq!(route(Some("caption"), None, &json!({"max_tokens": 5000})).unwrap(), "gemini-flash sonnet gemini-pro");
 }
 
 #[test]
 fn an_explanation_says_of_every_model_what_it_would_cost_or_why_not() {
-    let candidates = explain_task(&catalog(), &request(json!({"max_tokens": 1000})), None, Some("anthropic"));
+    let candidates = explain_task(&catalog(), &request(&json!({"max_tokens": 1000})), None, Some("anthropic"));
     let told: Vec<_> =
         candidates.iter().map(|candidate| (candidate.model.config.id.as_str(), candidate.excluded)).collect();
     assert_eq!(

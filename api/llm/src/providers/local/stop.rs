@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(shown(&["END"], &["one E", "N", "D two"]), ("one ".into(), true));
         assert_eq!(shown(&["END"], &["one E", "N", "O"]), ("one ENO".into(), false));
         assert_eq!(shown(&["END"], &["EEN", "D"]), ("E".into(), true));
-        assert_eq!(shown(&["b", "abc"], &["a", "bc"]), ("a".into(), true));
+        assert_eq!(shown(&["b", "abc"], &["a", "bc"]), ("".into(), true), "the one that begins first");
         assert_eq!(shown(&["ü!"], &["x", "ü", "?"]), ("xü?".into(), false));
         assert_eq!(shown(&[], &["a", "b"]), ("ab".into(), false));
         assert_eq!(shown(&[""], &["a"]), ("a".into(), false));
