@@ -1,0 +1,16 @@
+//! Providers' wires in, neutral events out; calls against scripted servers on loopback.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
+
+mod anthropic;
+mod calls;
+mod failover;
+mod gemini;
+#[cfg(feature = "local")]
+mod local;
+mod openai;
+mod request;
+mod routing;
+mod stage;
+mod upstream;
+mod wire;
