@@ -6,8 +6,10 @@
 
 mod access;
 mod accounts;
+pub mod billing;
 mod body;
 mod error;
+mod given;
 pub mod limits;
 mod market;
 mod once;

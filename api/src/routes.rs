@@ -16,14 +16,15 @@ use serde_json::json;
 use crate::{
     access::{Access, gate},
     accounts::Accounts,
-    market,
+    billing, market,
     problem::Problem,
     shell::{in_time, shell},
     view::{SymbolStatus, View},
 };
 
 const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /v1/market/ohlcv/SYMBOL, \
-    /v1/market/trades/SYMBOL, /v1/market/ticker, /metrics";
+    /v1/market/trades/SYMBOL, /v1/market/ticker, /v1/billing/balance, /v1/billing/usage, /v1/billing/statement, \
+    /v1/usage, /v1/audit, /metrics";
 /// The longest part of an unknown path that an error repeats.
 const PATH_CHARS_MAX: usize = 120;
 
@@ -71,6 +72,7 @@ pub fn router(app: App, origins: &[String]) -> Router {
         .route("/v1/ping", get(ping))
         .route("/v1/market/symbols", get(symbols))
         .merge(market::router())
+        .merge(billing::router())
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
@@ -103,7 +105,7 @@ async fn metrics(State(view): State<Shared>) -> Response {
 }
 
 /// An answer about this moment, which nobody may keep.
-fn fresh(answer: impl IntoResponse) -> Response {
+pub(crate) fn fresh(answer: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }
 

@@ -69,9 +69,10 @@ pub(crate) fn shell<S: Clone + Send + Sync + 'static>(
     let ids = Arc::new(RequestIds { start: start_ms, next: AtomicU64::new(1) });
     routes
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(cors(origins))
         .layer(middleware::from_fn(shaped))
+        // Behind what writes bodies anew.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(middleware::map_response(safe))
         .layer(middleware::from_fn_with_state(ids, request_id))
 }

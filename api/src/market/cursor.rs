@@ -3,8 +3,8 @@
 use engine::{interval::Interval, market::Timestamp};
 use store::{Source, TradePlace};
 
-use super::query::{Fill, TIME_MAX};
-use crate::error::ApiError;
+use super::query::Fill;
+use crate::{error::ApiError, given::TIME_MAX};
 
 const CANDLES: u8 = 1;
 const TRADES: u8 = 2;

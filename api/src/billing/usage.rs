@@ -1,0 +1,194 @@
+//! `GET /v1/billing/usage`: a row for each attempt at a provider, or sums over them.
+
+use axum::{
+    Json,
+    extract::{RawQuery, State},
+    response::Response,
+};
+use records::{Group, Grouping, KeyId, Name, SUMS_MAX, USAGE_PAGE_MAX, Usage, UsageFilter, UsageSum};
+use serde::Serialize;
+
+use super::{kai::Kai, moment, page};
+use crate::{
+    access::Member,
+    error::{ApiError, echo},
+    given::Given,
+    problem::Problem,
+    routes::{App, fresh},
+};
+
+const KNOWN: [&str; 7] = ["limit", "cursor", "key_id", "model", "from", "to", "group_by"];
+const LIMIT_USUAL: usize = 100;
+const GROUPINGS: [(&str, Grouping); 3] = [("day", Grouping::Day), ("key", Grouping::Key), ("model", Grouping::Model)];
+
+/// Rows, the newest first.
+#[derive(Serialize)]
+pub(crate) struct UsagePage {
+    /// The rows.
+    usage: Vec<UsageRow>,
+    /// What to give as `cursor` for the next page; null behind the last row.
+    next_cursor: Option<String>,
+}
+
+/// An attempt at a provider.
+#[derive(Serialize)]
+struct UsageRow {
+    /// The request that it was made for.
+    request_id: String,
+    /// 1, 2, 3, … within its request.
+    attempt: u32,
+    /// When it ended, RFC 3339.
+    created_at: String,
+    /// What was called.
+    endpoint: String,
+    /// Who was asked.
+    provider: String,
+    /// The model that was asked for.
+    model: String,
+    /// What the provider calls it.
+    upstream_model: String,
+    /// Tokens read, those from a cache included.
+    tokens_in: u64,
+    /// Tokens written, those of reasoning included.
+    tokens_out: u64,
+    /// Tokens read from a cache.
+    tokens_cached: u64,
+    /// Tokens of reasoning.
+    tokens_reasoning: u64,
+    /// What was charged.
+    cost_micros: u64,
+    /// The same in KAI, as an exact decimal.
+    cost_kai: Kai,
+    /// How long it took.
+    latency_ms: u64,
+    /// How long its first token took.
+    first_token_ms: Option<u64>,
+    /// How it ended, such as `ok`.
+    status: String,
+    /// Who counted the tokens, such as `upstream`.
+    usage_source: String,
+    /// With which key; null for a session that was logged in.
+    key_id: Option<u64>,
+}
+
+/// Sums over rows.
+#[derive(Serialize)]
+pub(crate) struct UsageSums {
+    /// `day`, `key` or `model`.
+    group_by: &'static str,
+    /// Days and keys in order, the dearest models first.
+    sums: Vec<Sum>,
+    /// Whether there are more groups than one answer has.
+    truncated: bool,
+}
+
+/// The sums of a group, which has one of the first three fields.
+#[derive(Serialize)]
+struct Sum {
+    /// A day in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<String>,
+    /// A key, null for sessions that were logged in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<Option<u64>>,
+    /// A model, as it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// Rows.
+    attempts: u64,
+    /// Tokens read, those from a cache included.
+    tokens_in: u64,
+    /// Tokens written, those of reasoning included.
+    tokens_out: u64,
+    /// Tokens read from a cache.
+    tokens_cached: u64,
+    /// Tokens of reasoning.
+    tokens_reasoning: u64,
+    /// What was charged.
+    cost_micros: u64,
+    /// The same in KAI, as an exact decimal.
+    cost_kai: Kai,
+}
+
+pub(crate) async fn usage(
+    State(app): State<App>,
+    member: Member,
+    RawQuery(text): RawQuery,
+) -> Result<Response, Problem> {
+    let text = text.unwrap_or_default();
+    let given = Given::parse(&text, &KNOWN)?;
+    let filter = filter(&given)?;
+    let (limit, after) = (given.limit(LIMIT_USUAL, USAGE_PAGE_MAX)?, page::cursor(&given)?);
+    let usage = app.accounts()?.records.usage();
+    if let Some(by) = given.one_of("group_by", &GROUPINGS)? {
+        if let Some(name) = ["limit", "cursor"].into_iter().find(|name| given.get(name).is_some()) {
+            return Err(ApiError::invalid(name, format!("{name} is for rows; leave it out with group_by")).into());
+        }
+        let sums = usage.sums(member.user, &filter, by).await?;
+        let truncated = sums.len() == SUMS_MAX;
+        let group_by = GROUPINGS.iter().find(|(_, known)| *known == by).map_or("", |(name, _)| name);
+        let sums = sums.into_iter().map(Sum::from).collect();
+        return Ok(fresh(Json(UsageSums { group_by, sums, truncated })));
+    }
+    let rows = usage.page(member.user, &filter, after, limit).await?;
+    let next_cursor = page::next(rows.last().map(Usage::cursor), rows.len(), limit);
+    Ok(fresh(Json(UsagePage { usage: rows.into_iter().map(UsageRow::from).collect(), next_cursor })))
+}
+
+fn filter(given: &Given<'_>) -> Result<UsageFilter, ApiError> {
+    let model = given.get("model").map(|text| {
+        let wrong = |_| ApiError::invalid("model", format!("model is {:?}, and must be a model's name", echo(text)));
+        Name::new(text).map_err(wrong)
+    });
+    let key = given.number("key_id", i64::MAX.unsigned_abs())?.map(KeyId);
+    let (from, to) = moment::span(given)?;
+    Ok(UsageFilter { key, model: model.transpose()?, from, to })
+}
+
+impl From<Usage> for UsageRow {
+    fn from(usage: Usage) -> Self {
+        let Usage { key, request, created, cost, attempt, .. } = usage;
+        Self {
+            request_id: request.into(),
+            attempt: attempt.number,
+            created_at: moment::rfc3339(created),
+            endpoint: attempt.endpoint.into(),
+            provider: attempt.provider.into(),
+            model: attempt.model.into(),
+            upstream_model: attempt.upstream_model.into(),
+            tokens_in: attempt.tokens_in,
+            tokens_out: attempt.tokens_out,
+            tokens_cached: attempt.tokens_cached,
+            tokens_reasoning: attempt.tokens_reasoning,
+            cost_micros: cost.get(),
+            cost_kai: cost.into(),
+            latency_ms: attempt.latency_ms,
+            first_token_ms: attempt.first_token_ms,
+            status: attempt.status.into(),
+            usage_source: attempt.source.into(),
+            key_id: key.map(|key| key.0),
+        }
+    }
+}
+
+impl From<UsageSum> for Sum {
+    fn from(sum: UsageSum) -> Self {
+        let (day, key_id, model) = match sum.group {
+            Group::Day(day) => (Some(moment::day(day)), None, None),
+            Group::Key(key) => (None, Some(key.map(|key| key.0)), None),
+            Group::Model(model) => (None, None, Some(model.into())),
+        };
+        Self {
+            day,
+            key_id,
+            model,
+            attempts: sum.attempts,
+            tokens_in: sum.tokens_in,
+            tokens_out: sum.tokens_out,
+            tokens_cached: sum.tokens_cached,
+            tokens_reasoning: sum.tokens_reasoning,
+            cost_micros: sum.cost.get(),
+            cost_kai: sum.cost.into(),
+        }
+    }
+}
