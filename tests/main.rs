@@ -5,6 +5,7 @@
 mod accounts;
 mod backfill;
 mod clients;
+mod contract;
 mod end_to_end;
 mod fixtures;
 mod follower;
@@ -16,6 +17,7 @@ mod loadtest;
 mod outage;
 mod played;
 mod process;
+mod quickstart;
 #[path = "servers/questdb.rs"]
 mod questdb;
 mod record;

@@ -34,6 +34,15 @@ impl Kandle {
         Self::start(config, |file| command(&["serve", "--config", file]))
     }
 
+    /// The same with all that it logs in a file.
+    pub(crate) fn serve_logging(config: &str, log: &std::path::Path) -> Self {
+        Self::start(config, |file| {
+            let mut command = command(&["serve", "--config", file]);
+            command.env("RUST_LOG", "debug,hyper=trace,sqlx=trace").stderr(std::fs::File::create(log).unwrap());
+            command
+        })
+    }
+
     /// The same under a limit of open descriptors.
     pub(crate) fn serve_with_descriptors(config: &str, limit: u32) -> Self {
         Self::start(config, |file| {

@@ -10,8 +10,8 @@ need python3 "install python3 with its venv module"
 
 venv=target/clients
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import websockets, requests, polars, pandas, pyarrow' 2>/dev/null ||
-  "$venv/bin/pip" install --quiet 'websockets>=14,<17' requests polars pandas pyarrow
+"$venv/bin/python" -c 'import websockets, requests, polars, pandas, pyarrow, stripe, schemathesis' 2>/dev/null ||
+  "$venv/bin/pip" install --quiet 'websockets>=14,<17' requests polars pandas pyarrow 'stripe==16.1.0' 'schemathesis>=4,<5'
 export KANDLE_PYTHON="$PWD/$venv/bin/python"
 if command -v node >/dev/null; then KANDLE_NODE=$(command -v node); export KANDLE_NODE; fi
 
