@@ -110,13 +110,14 @@ impl Payments {
     /// Writes down what a user wants to buy, before the provider is asked.
     ///
     /// # Errors
-    /// [`RecordsError::Row`] if there is no such user, or if it cannot be written.
+    /// [`Conflict::UnknownUser`], or if it cannot be written.
     pub async fn begin(&self, user: UserId, micros: Micros) -> Result<Checkout, RecordsError> {
         at_most(AMOUNT_MAX, micros)?;
         let (id, now) = (self.access.next(Counter::Checkout).await?, self.access.now());
-        let insert =
-            "INSERT INTO checkouts (id, user_id, micros, state, created, changed) VALUES ($1, $2, $3, $4, $5, $5)";
+        let insert = "INSERT INTO checkouts (id, user_id, micros, state, created, changed) \
+                      SELECT $1, u.id, $3, $4, $5, $5 FROM users u WHERE u.id = $2";
         let insert = Write::new(insert).bind(id).bind(user).bind(micros).bind(CheckoutState::Begun as u64).bind(now);
+        let insert = insert.or(Conflict::UnknownUser);
         self.access.write(vec![insert]).await?;
         let state = CheckoutState::Begun;
         Ok(Checkout { id, user, micros, state, session: None, url: None, created: now, changed: now })

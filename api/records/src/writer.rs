@@ -170,13 +170,13 @@ impl Writer {
         let before = ledger.head();
         let answers: Vec<_> = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
         let is_undone = |(change, answer): (&Change, _)| !change.writes.is_empty() && is_refused(answer);
-        let is_refused = changes.iter().zip(&answers).any(is_undone)
+        let must_part = changes.iter().zip(&answers).any(is_undone)
             || match run_together(changes, &database, &mut transaction).await {
                 Ok(()) => false,
                 Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => true,
                 Err(error) => return Err(error),
             };
-        if is_refused {
+        if must_part {
             transaction.rollback().await.map_err(|error| database.unavailable(error))?;
             *ledger = Ledger::resume(before);
             return Ok(None);

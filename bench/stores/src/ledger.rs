@@ -1,8 +1,10 @@
 //! Durable charges per second: a hold and its settlement, each answered after fsync, with 1, 16 and 256 callers, beside the
-//! same calls with one commit each.
+//! same calls with one commit each, and beside charges as a request makes them.
 //!
 //! An LLM call is charged like this, so this is how many of them one database carries. What is compared is only who shares a
 //! commit: `alone` lets one call at a time into the same writer, which is one commit per call however many callers there are.
+//! `metered` is what a request pays for besides: its allowance of 30 days is held and settled as well, and its row of usage and
+//! the sum of its day are written.
 //! Measurements alternate (alone, grouped, alone, …), a ratio is taken against the mean of its neighbours, and medians are
 //! printed.
 //!
@@ -22,7 +24,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Parser;
 use ledger::{Account, AccountId, Balancing, Event, Kind, Limit, Micros, Settle, Timestamp, Transfer, TransferId};
-use records::{LedgerRecords, Records, RecordsUrl};
+use records::{Attempt, Charges, LedgerRecords, NewUser, Payer, Records, RecordsUrl, RequestName, Text, UserId};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 const CALLERS: [u64; 3] = [1, 16, 256];
@@ -51,15 +53,20 @@ struct Cli {
     check: bool,
 }
 
-/// Who may call at once.
+/// What is called, and by how many at once.
 #[derive(Clone, Copy)]
-enum Sharing {
+enum Calls {
     Alone,
     Grouped,
+    Metered,
 }
 
+#[derive(Clone)]
 struct Bench {
     ledger: LedgerRecords,
+    charges: Charges,
+    /// Who pays what is metered.
+    user: UserId,
     next_id: Arc<AtomicU64>,
     span: Duration,
 }
@@ -92,26 +99,34 @@ async fn measure(name: &str, url: &str, cli: &Cli) -> anyhow::Result<u64> {
     let records = Records::open(RecordsUrl::parse(url)?, clock).await?;
     let bench = Bench {
         ledger: records.ledger().clone(),
+        charges: records.charges(),
+        user: user_with_funds(&records).await?,
         next_id: Arc::new(AtomicU64::new(1_000_000)),
         span: Duration::from_secs(cli.seconds),
     };
     bench.open_accounts().await?;
     println!("\n{name}: charges (hold and settle) per second, median of {} rounds", cli.rounds);
-    println!("| callers | one commit each | grouped | ratio | charges a commit, about |\n|---|---|---|---|---|");
+    println!("| callers | one commit each | grouped | ratio | charges a commit, about | metered | of grouped |");
+    println!("|---|---|---|---|---|---|---|");
     let mut last = 0;
     for callers in CALLERS {
         let (mut ratios, mut alone, mut grouped) = (Vec::new(), Vec::new(), Vec::new());
-        alone.push(bench.rate(callers, Sharing::Alone).await?);
+        let (mut shares, mut metered) = (Vec::new(), Vec::new());
+        alone.push(bench.rate(callers, Calls::Alone).await?);
         for _ in 0..cli.rounds {
-            let (before, rate) = (alone[alone.len() - 1], bench.rate(callers, Sharing::Grouped).await?);
-            let after = bench.rate(callers, Sharing::Alone).await?;
+            let (before, rate) = (alone[alone.len() - 1], bench.rate(callers, Calls::Grouped).await?);
+            let after = bench.rate(callers, Calls::Alone).await?;
             ratios.push(rate * 200 / (before + after).max(1));
             alone.push(after);
             grouped.push(rate);
+            let metered_rate = bench.rate(callers, Calls::Metered).await?;
+            shares.push(metered_rate * 100 / rate.max(1));
+            metered.push(metered_rate);
         }
         let (alone, grouped, ratio) = (median(&mut alone), median(&mut grouped), median(&mut ratios));
-        let tenths = ratio / 10;
-        println!("| {callers} | {alone} | {grouped} | {}.{} | {} |", tenths / 10, tenths % 10, (ratio / 100).max(1));
+        let (metered, share, tenths) = (median(&mut metered), median(&mut shares), ratio / 10);
+        let (times, a_commit) = (format!("{}.{}", tenths / 10, tenths % 10), (ratio / 100).max(1));
+        println!("| {callers} | {alone} | {grouped} | {times} | {a_commit} | {metered} | {share} % |");
         last = ratio;
     }
     let verifying = Instant::now();
@@ -137,20 +152,20 @@ impl Bench {
     }
 
     /// Charges per second.
-    async fn rate(&self, callers: u64, sharing: Sharing) -> anyhow::Result<u64> {
-        let permits = match sharing {
-            Sharing::Alone => 1,
-            Sharing::Grouped => Semaphore::MAX_PERMITS,
+    async fn rate(&self, callers: u64, calls: Calls) -> anyhow::Result<u64> {
+        let permits = match calls {
+            Calls::Alone => 1,
+            Calls::Grouped | Calls::Metered => Semaphore::MAX_PERMITS,
         };
         let gate = Arc::new(Semaphore::new(permits));
         let (began, mut tasks) = (Instant::now(), JoinSet::new());
         for caller in 0..callers {
-            let caller = Caller {
-                user: user(caller),
-                bench: Bench { ledger: self.ledger.clone(), next_id: Arc::clone(&self.next_id), span: self.span },
-                gate: Arc::clone(&gate),
+            let caller = Caller { user: user(caller), bench: self.clone(), gate: Arc::clone(&gate) };
+            let end = began + self.span;
+            match calls {
+                Calls::Alone | Calls::Grouped => tasks.spawn(caller.charge_until(end)),
+                Calls::Metered => tasks.spawn(caller.meter_until(end)),
             };
-            tasks.spawn(caller.charge_until(began + self.span));
         }
         let mut charges = 0;
         while let Some(made) = tasks.join_next().await {
@@ -191,6 +206,56 @@ impl Caller {
             charges += 1;
         }
         Ok(charges)
+    }
+}
+
+impl Caller {
+    async fn meter_until(self, end: Instant) -> anyhow::Result<u64> {
+        let (charges, payer) = (&self.bench.charges, Payer { user: self.bench.user, key: None, has_key_cap: false });
+        let (held, cost) = (Micros::new(1000).context("an amount")?, Micros::new(700).context("an amount")?);
+        let mut made = 0;
+        while Instant::now() < end {
+            let request = RequestName::new(format!("req_{:032x}", self.bench.id().0))?;
+            let hold = charges.hold(payer, request, held, 600).await?;
+            charges.settle(&hold, cost, attempt(), None).await?;
+            made += 1;
+        }
+        Ok(made)
+    }
+}
+
+async fn user_with_funds(records: &Records) -> anyhow::Result<UserId> {
+    let (users, funds) = (records.users(), Micros::new(1_000_000_000_000).context("an amount")?);
+    let user = NewUser {
+        id: users.next_id().await?,
+        email: Text::new("bench@example.com")?,
+        username: Text::new("bench")?,
+        password: None,
+        tier: Text::new("bench")?,
+        cap: funds,
+        signup_credit: funds,
+        created: Timestamp::ZERO,
+    };
+    Ok(users.create(user, None).await?.id)
+}
+
+/// What a call of a model leaves.
+fn attempt() -> Attempt {
+    Attempt {
+        number: 1,
+        endpoint: Text::cut("/v1/chat/completions"),
+        provider: Text::cut("local"),
+        model: Text::cut("kai-fast"),
+        upstream_model: Text::cut("SmolLM2-135M-Instruct"),
+        tokens_in: 18,
+        tokens_cached: 0,
+        tokens_out: 14,
+        tokens_reasoning: 0,
+        latency_ms: 120,
+        first_token_ms: Some(30),
+        status: Text::cut("ok"),
+        source: Text::cut("upstream"),
+        raw: None,
     }
 }
 

@@ -73,6 +73,8 @@ async fn a_checkout_is_opened_paid_and_credited_once_in_any_order() {
         let nobody = payments.credit(&paid(UserId(99), "cs_9", kai(1)), None).await;
         assert!(matches!(nobody, Err(RecordsError::Conflict(Conflict::UnknownUser))), "{nobody:?}");
 
+        let nobody = payments.begin(UserId(99), kai(1)).await;
+        assert!(matches!(nobody, Err(RecordsError::Conflict(Conflict::UnknownUser))), "{nobody:?}");
         let left = payments.begin(user, kai(1)).await.unwrap();
         let late = payments.begin(user, kai(1)).await.unwrap();
         payments.opened(late.id, &token("cs_3"), &url, None).await.unwrap();
