@@ -6,6 +6,7 @@ mod anthropic;
 mod calls;
 mod failover;
 mod gemini;
+mod llmock;
 #[cfg(feature = "local")]
 mod local;
 mod openai;
