@@ -10,6 +10,7 @@ mod llmock;
 #[cfg(feature = "local")]
 mod local;
 mod openai;
+mod reply;
 mod request;
 mod routing;
 mod stage;
