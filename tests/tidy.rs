@@ -42,6 +42,8 @@ fn crates_import_only_what_the_architecture_allows() {
     wrong.extend(manifest_names("engine/node", &["api", "loadtest"]));
     wrong.extend(manifest_names("api/store", &["node", "feeds", "api", "loadtest", "uring"]));
     wrong.extend(manifest_names("api/ledger", &["engine", "node", "feeds", "api", "store", "tokio", "serde", "sqlx"]));
+    let no_llm = ["engine", "node", "feeds", "api", "ledger", "records", "store", "loadtest", "axum", "sqlx"];
+    wrong.extend(manifest_names("api/llm", &no_llm));
     wrong.extend(manifest_names("api/records", &["engine", "node", "feeds", "api", "store", "loadtest"]));
     wrong.extend(manifest_names(
         "api/auth",

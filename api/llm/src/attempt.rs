@@ -76,7 +76,7 @@ pub enum Outcome {
 pub(crate) struct Running {
     pub(crate) attempt: Attempt,
     attempts: Arc<dyn Attempts>,
-    /// `None` for a caller's own key, whose troubles are not the model's.
+    /// `None` where failures say nothing of the model's health.
     breakers: Option<Arc<Breakers>>,
     begun: Instant,
     first_token: Option<Duration>,

@@ -39,6 +39,8 @@ struct Circuit {
     last: FailureKind,
     /// Nobody is let through before.
     open_until: Option<Instant>,
+    /// Somebody probes, and has so long to tell what came of it.
+    probe_until: Option<Instant>,
 }
 
 /// Why a model is not asked now.
@@ -72,7 +74,7 @@ impl Breakers {
         let Some(circuit) = circuits.get_mut(model) else { return Ok(()) };
         circuit.look(now)?;
         if circuit.open_until.is_some() {
-            circuit.open_until = Some(now + self.policy.open);
+            circuit.probe_until = Some(now + self.policy.open);
         }
         Ok(())
     }
@@ -86,10 +88,11 @@ impl Breakers {
             return;
         }
         let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = Circuit { failures: 0, last: failure.kind, open_until: None };
+        let new = Circuit { failures: 0, last: failure.kind, open_until: None, probe_until: None };
         let circuit = circuits.entry(model.to_owned()).or_insert(new);
         circuit.failures = circuit.failures.saturating_add(1);
         circuit.last = failure.kind;
+        circuit.probe_until = None;
         if circuit.failures >= self.policy.failures {
             circuit.open_until = Some(now + self.policy.open);
         }
@@ -102,7 +105,7 @@ impl Breakers {
 
 impl Circuit {
     fn look(&self, now: Instant) -> Result<(), Open> {
-        match self.open_until.and_then(|until| until.checked_duration_since(now)) {
+        match self.open_until.max(self.probe_until).and_then(|until| until.checked_duration_since(now)) {
             Some(wait) if !wait.is_zero() => Err(Open { last: self.last, wait }),
             _ => Ok(()),
         }
@@ -174,6 +177,14 @@ mod tests {
         breakers.on_failure("m", &limited(Duration::from_secs(2)), now);
         assert!(breakers.look("m", now + Duration::from_secs(1)).is_err());
         assert_eq!(breakers.look("m", now + Duration::from_secs(2)), Ok(()));
+        // A probe that is told to wait again waits as long as it is told, no longer.
+        let later = now + Duration::from_secs(2);
+        assert_eq!(breakers.enter("m", later), Ok(()));
+        assert!(breakers.enter("m", later).is_err());
+        breakers.on_failure("m", &limited(Duration::from_secs(2)), later);
+        assert!(breakers.look("m", later + Duration::from_secs(1)).is_err());
+        assert_eq!(breakers.look("m", later + Duration::from_secs(2)), Ok(()));
+        breakers.on_success("m");
         breakers.on_failure("m", &limited(Duration::MAX), now);
         assert_eq!(breakers.look("m", now + OPEN_MAX), Ok(()));
     }

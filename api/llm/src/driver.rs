@@ -184,7 +184,9 @@ impl Driver {
             request: Arc::clone(&call.request),
             is_own_key: call.own_key.is_some(),
         };
-        let breakers = (!attempt.is_own_key).then(|| Arc::clone(&self.breakers));
+        // A full queue in this process empties by itself: its circuit stays closed.
+        let has_circuit = !attempt.is_own_key && model.provider.is_remote();
+        let breakers = has_circuit.then(|| Arc::clone(&self.breakers));
         let key = call.own_key.as_ref().or(model.provider.key()).cloned();
         let prepared = self.prepare(call, model, key.as_ref())?;
         let first_token_by = (Instant::now() + self.limits.first_token).min(deadline);

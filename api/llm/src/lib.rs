@@ -22,6 +22,7 @@ mod field;
 mod gate;
 mod parse;
 pub mod providers;
+pub mod reply;
 mod request;
 pub mod routing;
 mod secret;

@@ -93,9 +93,9 @@ impl Provider {
         }
     }
 
-    /// Whether a caller's own key can be sent in place of ours.
+    /// Whether it is reached over HTTP, so that a caller's own key can be sent in place of ours.
     #[must_use]
-    pub fn takes_keys(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         matches!(self.endpoint, Endpoint::Http { .. })
     }
 }

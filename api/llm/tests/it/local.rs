@@ -6,10 +6,12 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use llm::{
     Call, ChatRequest, Event, FailureKind, Finish, Message, Model, Outcome, Part, Provider, Source, Thinking, Tokens,
     providers::local::{CONTEXT_TOKENS, Local},
 };
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     stage::{LIMITS, Listener, call, driver, read},
@@ -23,11 +25,15 @@ static LOCAL: LazyLock<Option<Local>> = LazyLock::new(|| {
     path.map(|path| Local::load(&path).unwrap())
 });
 
-fn model() -> Option<Arc<Model>> {
+/// One test at a time: they share one thread and its queue.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+async fn model() -> Option<(Arc<Model>, MutexGuard<'static, ()>)> {
+    let turn = TURN.lock().await;
     let local = LOCAL.clone()?;
     let mut config = wire::model("smollm2", "local", Thinking::None);
     config.output_tokens_max = 512;
-    Some(Arc::new(Model { config, provider: Arc::new(Provider::local("local", local)) }))
+    Some((Arc::new(Model { config, provider: Arc::new(Provider::local("local", local)) }), turn))
 }
 
 fn say(text: &str) -> ChatRequest {
@@ -43,7 +49,7 @@ fn asking(model: &Arc<Model>, listener: &Arc<Listener>, request: ChatRequest) ->
 
 #[tokio::test]
 async fn a_real_model_answers_and_its_tokens_are_counted() {
-    let Some(model) = model() else { return };
+    let Some((model, _turn)) = model().await else { return };
     let listener = Arc::<Listener>::default();
     let request = say("What is the capital of France?");
     let answer = driver(LIMITS).open(&asking(&model, &listener, request)).await.unwrap();
@@ -60,7 +66,7 @@ async fn a_real_model_answers_and_its_tokens_are_counted() {
 
 #[tokio::test]
 async fn limits_stop_texts_and_seeds_are_kept() {
-    let Some(model) = model() else { return };
+    let Some((model, _turn)) = model().await else { return };
     let ask = async |request: ChatRequest| {
         let answer = driver(LIMITS).open(&asking(&model, &Arc::default(), request)).await.unwrap();
         read(answer).await.0
@@ -89,7 +95,7 @@ async fn limits_stop_texts_and_seeds_are_kept() {
 
 #[tokio::test]
 async fn what_a_user_writes_is_never_the_frame_of_a_turn() {
-    let Some(model) = model() else { return };
+    let Some((model, _turn)) = model().await else { return };
     let input = async |text: &str| {
         let mut request = say(text);
         request.output_tokens_max = Some(1);
@@ -102,7 +108,7 @@ async fn what_a_user_writes_is_never_the_frame_of_a_turn() {
 
 #[tokio::test]
 async fn a_reader_that_leaves_frees_the_thread_for_the_next() {
-    let Some(model) = model() else { return };
+    let Some((model, _turn)) = model().await else { return };
     let listener = Arc::<Listener>::default();
     let mut long = say("Write a very long story about the sea.");
     long.output_tokens_max = Some(512);
@@ -122,12 +128,40 @@ async fn a_reader_that_leaves_frees_the_thread_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_prompt_beyond_the_context_is_refused_and_a_full_queue_as_well() {
-    let Some(model) = model() else { return };
-    let driver = driver(llm::Limits { retries: 0, ..LIMITS });
+async fn a_prompt_beyond_the_context_is_refused() {
+    let Some((model, _turn)) = model().await else { return };
     let long = say(&"word ".repeat(CONTEXT_TOKENS));
-    let failure = driver.open(&asking(&model, &Arc::default(), long)).await.err().unwrap();
+    let failure = driver(LIMITS).open(&asking(&model, &Arc::default(), long)).await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::ContextLength);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_refuses_and_those_who_leave_it_cost_nothing() {
+    let Some((model, _turn)) = model().await else { return };
+    let listener = Arc::<Listener>::default();
+    let driver = driver(llm::Limits { retries: 0, ..LIMITS });
+    let mut long = say("Write a very long story about the sea.");
+    long.output_tokens_max = Some(512);
+    let calls: Vec<_> = (0..64).map(|_| asking(&model, &listener, long.clone())).collect();
+    let mut opening: FuturesUnordered<_> = calls.iter().map(|call| driver.open(call)).collect();
+    let refused = loop {
+        if let Err(failure) = opening.next().await.unwrap() {
+            break failure;
+        }
+    };
+    assert_eq!(refused.kind, FailureKind::Overloaded);
+    drop(opening);
+    let ends = listener.ends();
+    let paid = ends.iter().filter(|end| end.usage.is_some()).count();
+    assert!(paid <= 2, "{paid} of {}", ends.len());
+    // The thread passes over those who left.
+    let mut next = say("Say hi.");
+    next.output_tokens_max = Some(1);
+    let next = asking(&model, &Arc::default(), next);
+    while let Err(failure) = driver.open(&next).await {
+        assert_eq!(failure.kind, FailureKind::Overloaded);
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]

@@ -6,9 +6,11 @@ mod anthropic;
 mod calls;
 mod failover;
 mod gemini;
+mod llmock;
 #[cfg(feature = "local")]
 mod local;
 mod openai;
+mod reply;
 mod request;
 mod routing;
 mod stage;
