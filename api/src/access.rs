@@ -19,9 +19,9 @@ use crate::{
     tiers::{ANONYMOUS, Tier, Tiers},
 };
 
-pub(crate) use caller::{Caller, Member};
+pub(crate) use caller::{Caller, Identity, Member, refused_key};
 pub use follow::Follower;
-pub(crate) use follow::apply as apply_key;
+pub(crate) use follow::{apply as apply_key, scope as stored_scope};
 pub(crate) use gate::gate;
 
 /// See the module.

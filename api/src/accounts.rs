@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use auth::{Attempts, PasswordHasher, Sealer, Secret, Tokens};
+use auth::{Attempts, HasherError, PasswordHasher, Sealer, Secret, Tokens, TooSoon};
 use axum::http::StatusCode;
 use records::{Conflict, Records, RecordsError, Word};
 
@@ -28,6 +28,8 @@ pub struct Accounts {
     pub(crate) sealer: Sealer,
     pub(crate) hasher: PasswordHasher,
     pub(crate) attempts: Mutex<Attempts>,
+    /// Apart from those of logins: whoever makes accounts must not keep the neighbours out of theirs.
+    pub(crate) registrations: Mutex<Attempts>,
     pub(crate) welcome: Welcome,
     pub(crate) in_flight: Arc<InFlight>,
 }
@@ -42,6 +44,7 @@ impl Accounts {
             sealer: Sealer::new(secret),
             hasher,
             attempts: Mutex::default(),
+            registrations: Mutex::default(),
             welcome,
             in_flight: Arc::default(),
         }
@@ -90,5 +93,30 @@ impl From<Conflict> for Problem {
             Conflict::Repeated | Conflict::Different | Conflict::Changed => (StatusCode::CONFLICT, "conflict"),
         };
         Self::new(status, code, conflict.to_string())
+    }
+}
+
+impl From<HasherError> for Problem {
+    fn from(error: HasherError) -> Self {
+        match error {
+            HasherError::Weak(weakness) => {
+                Self::new(StatusCode::BAD_REQUEST, "weak_password", weakness.to_string()).field("password")
+            }
+            HasherError::Busy | HasherError::Stopped => {
+                let message = "too many passwords are being checked; try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1)
+            }
+            HasherError::Random(_) | HasherError::Hash(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a password cannot be hashed or compared");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the password cannot be checked")
+            }
+        }
+    }
+}
+
+impl From<TooSoon> for Problem {
+    fn from(too_soon: TooSoon) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", too_soon.to_string());
+        problem.retry_after(too_soon.seconds())
     }
 }

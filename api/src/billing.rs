@@ -1,6 +1,6 @@
 //! Money over HTTP: what a user has, used and may still spend, who called what, and cards by Stripe.
 //!
-//! `kai` and `moment` (how amounts and times are written) → `balance`, `usage`, `statement`, `cap`, `audit` (one route each) →
+//! `kai` (how amounts are written) → `balance`, `usage`, `statement`, `cap`, `audit` (one route each) →
 //! `refusal` (why a charge is refused). Cards: `cards` (what Stripe is asked for) → `checkout` (the routes of those who pay) →
 //! `effect` (what an event of Stripe does) → `webhook` (who tells it) → `reconciler` (who asks, after a downtime).
 
@@ -8,19 +8,19 @@ mod audit;
 mod balance;
 mod cap;
 mod kai;
-mod moment;
 mod page;
 mod refusal;
 mod statement;
 mod usage;
 
-use axum::{Router, routing::get};
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
 
-use crate::routes::App;
+use crate::{moment, routes::App};
 
 /// The routes.
-pub(crate) fn router() -> Router<App> {
-    Router::new()
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .route("/v1/billing/balance", get(balance::balance))
         .route("/v1/billing/usage", get(usage::usage))
         .route("/v1/billing/statement", get(statement::statement))

@@ -32,6 +32,10 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 /// # Errors
 /// 400 with the name of the member that is missing or has a value that it cannot have.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // A list of the members' values in the right order would do as well, which nobody means.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(not_json("an object begins with {"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -53,7 +57,7 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn not_json(text: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {text}"))
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not a JSON object: {text}"))
 }
 
 fn without_place(text: &str) -> String {
@@ -72,14 +76,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Exact::from_request(request, state).await.map(|exact| Self(exact.value))
+    }
+}
+
+/// A JSON body and its very bytes, for what knows a request again by them.
+pub(crate) struct Exact<T> {
+    pub(crate) bytes: Bytes,
+    pub(crate) value: T,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Exact<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind != "application/json" && !kind.ends_with("+json") {
             let message = "send JSON, with the header content-type: application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
         }
-        let Raw(body) = Raw::from_request(request, state).await?;
-        parse(&body).map(Self)
+        let Raw(bytes) = Raw::from_request(request, state).await?;
+        Ok(Self { value: parse(&bytes)?, bytes })
     }
 }
 
@@ -123,7 +141,7 @@ mod tests {
             r#"{"error":"invalid_parameter","field":"tries","message":"this must be u8"}"#,
         )
         .await;
-        for body in ["", "{", "{}x", "\u{1}"] {
+        for body in ["", "{", "{}x", "\u{1}", "[\"x\", 1]", "null"] {
             assert!(parse::<Login>(body.as_bytes()).is_err(), "{body}");
         }
     }

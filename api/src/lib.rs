@@ -10,13 +10,17 @@ pub mod billing;
 mod body;
 mod error;
 mod given;
+mod keys;
 pub mod limits;
 mod market;
+mod moment;
 mod once;
 mod problem;
 pub mod routes;
+mod segment;
 mod shell;
 pub mod tiers;
+mod users;
 pub mod view;
 
 pub use access::{Access, Follower};

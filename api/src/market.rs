@@ -26,8 +26,8 @@ mod trades;
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    Extension, Router,
-    extract::{Path, RawQuery, State},
+    Extension,
+    extract::{RawQuery, State},
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -35,6 +35,7 @@ use axum::{
 use bytes::Bytes;
 use engine::{json::write_ticker, market::Timestamp};
 use store::StoredCandle;
+use utoipa_axum::router::OpenApiRouter;
 
 use self::{
     answer::{Head, Tag, sure},
@@ -51,14 +52,15 @@ use self::{
 use crate::{
     error::{ApiError, echo},
     routes::App,
+    segment::Segment,
     view::View,
 };
 
 type Shared = Arc<dyn View>;
 
 /// The routes below `/v1/market` that tell prices. A symbol may have slashes, escaped or not.
-pub(crate) fn router() -> Router<App> {
-    Router::new()
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .route("/v1/market/ohlcv/{*symbol}", get(ohlcv).layer(Extension(Arc::new(Kept::default()))))
         .route("/v1/market/trades/{*symbol}", get(trades))
         .route("/v1/market/ticker", get(ticker))
@@ -67,7 +69,7 @@ pub(crate) fn router() -> Router<App> {
 async fn ohlcv(
     State(view): State<Shared>,
     Extension(kept): Extension<Arc<Kept>>,
-    Path(symbol): Path<String>,
+    Segment(symbol): Segment,
     RawQuery(text): RawQuery,
     uri: Uri,
     headers: HeaderMap,
@@ -128,7 +130,7 @@ fn encoded(
 
 async fn trades(
     State(view): State<Shared>,
-    Path(symbol): Path<String>,
+    Segment(symbol): Segment,
     RawQuery(text): RawQuery,
     uri: Uri,
     headers: HeaderMap,

@@ -79,7 +79,8 @@ impl Once {
     pub(crate) async fn begin(accounts: &Accounts, headers: &HeaderMap, asked: Asked<'_>) -> Result<Self, Problem> {
         let Some(text) = name(headers)? else { return Ok(Self::First(Ticket(None))) };
         let name = digest(&[asked.realm.as_bytes(), text.as_bytes()]);
-        let fingerprint = digest(&[asked.method.as_str().as_bytes(), asked.path.as_bytes(), asked.body]);
+        let request = digest(&[asked.method.as_str().as_bytes(), asked.path.as_bytes(), asked.body]);
+        let fingerprint = accounts.sealer.fingerprint(&request);
         let place = Place::take(&accounts.in_flight, asked.user, name).ok_or_else(busy)?;
         let ticket = Ticket(Some(Named { text, fingerprint, place }));
         Ok(match ticket.replay(accounts).await? {

@@ -122,9 +122,9 @@ enum Family {
 impl Family {
     fn of(path: &str) -> Self {
         let below = |base: &&str| path.strip_prefix(*base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if OPENAI.iter().any(|base| below(&base)) {
+        if OPENAI.iter().any(&below) {
             Self::OpenAi
-        } else if DETAIL.iter().any(|base| below(&base)) {
+        } else if DETAIL.iter().any(below) {
             Self::Detail
         } else {
             Self::Plain

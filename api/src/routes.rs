@@ -12,13 +12,15 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     access::{Access, gate},
     accounts::Accounts,
-    billing, market,
+    billing, keys, market,
     problem::Problem,
     shell::{in_time, shell},
+    users,
     view::{SymbolStatus, View},
 };
 
@@ -67,13 +69,17 @@ impl App {
 /// web pages that may read answers; none stands for all.
 pub fn router(app: App, origins: &[String]) -> Router {
     let start_ms = app.view.now_ms();
-    let routes = Router::new()
+    let (routes, _document) = OpenApiRouter::new()
         .route("/v1/health", get(health))
         .route("/v1/ping", get(ping))
         .route("/v1/market/symbols", get(symbols))
-        .merge(market::router())
-        .merge(billing::router())
         .route("/metrics", get(metrics))
+        .merge(market::router())
+        .merge(users::router())
+        .merge(keys::router())
+        .merge(billing::router())
+        .split_for_parts();
+    let routes = routes
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(in_time))
@@ -120,7 +126,7 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        format!("{path} does not take {method}; use GET"),
+        format!("{path} does not take {method}; use what the header Allow names"),
     )
 }
 
@@ -245,6 +251,6 @@ mod tests {
         assert!(body.contains("not_found") && body.contains("/v1/market/symbols"), "{body}");
         let (status, _, body) = ask("POST", "/v1/ping", None).await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
-        assert!(body.contains("use GET"), "{body}");
+        assert!(body.contains("Allow"), "{body}");
     }
 }

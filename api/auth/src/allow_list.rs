@@ -61,6 +61,19 @@ impl AllowList {
         self.0.is_empty() || self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether it allows every address.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether each address that `other` allows is allowed here too, network by network.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        let within = |inner: &IpNet| self.0.iter().any(|outer| outer.contains(inner));
+        self.0.is_empty() || (!other.0.is_empty() && other.0.iter().all(within))
+    }
+
     /// The networks as text, as [`AllowList::parse`] takes them.
     pub fn entries(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(IpNet::to_string)
@@ -95,6 +108,18 @@ mod tests {
             assert!(!allows(&entries, outside), "{outside}");
         }
         assert!(!allows(&["0.0.0.0/0"], "2001:db8::1") && !allows(&["::/0"], "192.0.2.7"));
+    }
+
+    #[test]
+    fn a_list_includes_those_whose_networks_lie_within_its_own() {
+        let check = |outer: &[&str], inner: &[&str], want| assert_eq!(list(outer).includes(&list(inner)), want);
+        check(&[], &[], true);
+        check(&[], &["10.0.0.0/8"], true);
+        check(&["10.0.0.0/8"], &[], false);
+        check(&["10.0.0.0/8", "::1"], &["10.1.0.0/16", "10.0.0.0/8", "::1"], true);
+        check(&["10.0.0.0/8"], &["10.1.0.0/16", "11.0.0.1"], false);
+        check(&["10.0.0.0/8"], &["0.0.0.0/0"], false);
+        check(&["0.0.0.0/0"], &["::1"], false);
     }
 
     #[test]

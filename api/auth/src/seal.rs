@@ -16,7 +16,10 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// Seals answers with XChaCha20-Poly1305. The key comes from the server's secret and the client's `Idempotency-Key`,
 /// which is stored as a hash only: the database alone opens nothing, not even together with the secret.
-pub struct Sealer(Subkey);
+pub struct Sealer {
+    answers: Subkey,
+    fingerprints: Subkey,
+}
 
 /// Why an answer is not sealed or not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +39,14 @@ impl Sealer {
     /// With a key of this server.
     #[must_use]
     pub fn new(secret: &Secret) -> Self {
-        Self(secret.subkey("idempotent answer"))
+        Self { answers: secret.subkey("idempotent answer"), fingerprints: secret.subkey("fingerprint of a request") }
+    }
+
+    /// What a request is known again by. It is keyed, because a request may hold a password: whoever reads the database must
+    /// not be able to try passwords on it, which would be much faster than on their own hashes.
+    #[must_use]
+    pub fn fingerprint(&self, request: &[u8]) -> [u8; 32] {
+        *self.fingerprints.derive(request).bytes()
     }
 
     /// `answer`, to be opened with the same `idempotency_key` and `context` alone. The context says what the answer belongs
@@ -56,7 +66,7 @@ impl Sealer {
         }
         let mut nonce = [0; NONCE];
         random.try_fill_bytes(&mut nonce).map_err(|_| SealError::Random)?;
-        let sealed = encrypt(&self.0.derive(idempotency_key.as_bytes()), &nonce, context, answer)?;
+        let sealed = encrypt(&self.answers.derive(idempotency_key.as_bytes()), &nonce, context, answer)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
@@ -69,7 +79,7 @@ impl Sealer {
             return Err(SealError::Broken);
         }
         let (nonce, sealed) = sealed.split_first_chunk().ok_or(SealError::Broken)?;
-        decrypt(&self.0.derive(idempotency_key.as_bytes()), nonce, context, sealed).map(Zeroizing::new)
+        decrypt(&self.answers.derive(idempotency_key.as_bytes()), nonce, context, sealed).map(Zeroizing::new)
     }
 }
 
@@ -118,6 +128,14 @@ mod tests {
         assert_eq!(open(&sealer("5b"), "key-1", b"42 POST /v1/auth/api-keys"), Err(SealError::Broken));
         let again = ours.seal("key-1", b"42 POST /v1/auth/api-keys", answer, &mut OsRng).unwrap();
         assert_ne!(again, sealed, "a nonce was used twice");
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_one_request_and_one_server() {
+        let (ours, request) = (sealer("5a"), b"POST /v1/auth/register {}");
+        assert_eq!(ours.fingerprint(request), sealer("5a").fingerprint(request));
+        assert_ne!(ours.fingerprint(request), ours.fingerprint(b"POST /v1/auth/register {} "));
+        assert_ne!(ours.fingerprint(request), sealer("5b").fingerprint(request));
     }
 
     #[test]

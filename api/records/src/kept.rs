@@ -33,7 +33,7 @@ pub struct Kept {
     pub user: UserId,
     /// SHA-256 of the Idempotency-Key.
     pub name: [u8; 32],
-    /// SHA-256 over method, path and body: the same name for another request is refused.
+    /// A keyed digest over method, path and body: the same name for another request is refused.
     pub fingerprint: [u8; 32],
     /// The HTTP status.
     pub status: u16,

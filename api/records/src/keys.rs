@@ -1,5 +1,7 @@
 //! API keys: who holds them, what they allow, and which of them changed since somebody last looked.
 
+use std::collections::HashMap;
+
 use ledger::{Event, Micros, Timestamp};
 use sqlx::any::AnyRow;
 
@@ -217,6 +219,22 @@ impl Keys {
         let rest = "WHERE k.user_id = $1 AND k.id > $2 ORDER BY k.id LIMIT $3";
         let grants = self.grants(rest, &[user.into(), number(after)], limit).await?;
         Ok(grants.into_iter().map(|grant| grant.key).collect())
+    }
+
+    /// What each of these keys has spent of its cap, as it was last written; of a key without one, nothing is told.
+    ///
+    /// # Errors
+    /// If it cannot be read, or more than [`KEYS_PAGE_MAX`] are asked for.
+    pub async fn spent(&self, keys: &[KeyId]) -> Result<HashMap<KeyId, Micros>, RecordsError> {
+        bounded("keys", KEYS_PAGE_MAX, keys.len())?;
+        let ids: Vec<_> = keys.iter().map(|key| chart::key_allowance(*key)).collect();
+        let by_id: HashMap<_, _> = ids.iter().zip(keys).collect();
+        let states = self.access.accounts(&ids).await?;
+        let spent = states.iter().filter_map(|state| {
+            let key = by_id.get(&state.account.id)?;
+            Some((**key, state.balance.debits_posted))
+        });
+        Ok(spent.collect())
     }
 
     /// All keys behind number `after`, also revoked ones, in order, at most `limit`: what a cache is loaded from. Ask for

@@ -46,6 +46,11 @@ pub(crate) struct Member {
 }
 
 impl Caller {
+    /// Somebody at `address`.
+    pub(crate) fn anonymous(address: IpAddr) -> Self {
+        Self { address, tier: ANONYMOUS.into(), identity: Identity::Anonymous }
+    }
+
     /// Who sends these headers from `address`.
     ///
     /// # Errors
@@ -56,9 +61,7 @@ impl Caller {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Self, Problem> {
-        let Some(credential) = credential(headers)? else {
-            return Ok(Self { address, tier: ANONYMOUS.into(), identity: Identity::Anonymous });
-        };
+        let Some(credential) = credential(headers)? else { return Ok(Self::anonymous(address)) };
         if is_token(credential) {
             return Self::of_token(access, credential, address, now).await;
         }

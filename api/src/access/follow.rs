@@ -105,14 +105,19 @@ fn granted(grant: &Grant) -> KeyGrant {
     KeyGrant {
         owner: Some(Owner { user_id: key.user.0, key_id: key.id.0 }),
         tier: grant.tier.as_str().into(),
-        scope: match key.scope {
-            records::Scope::Read => Scope::Read,
-            records::Scope::Write => Scope::Write,
-            records::Scope::Admin => Scope::Admin,
-        },
+        scope: scope(key.scope),
         expires_at: key.expires.map(|time| Timestamp::from_nanos(time.nanos())),
         allowed: allowed.unwrap_or_default(),
         has_cap: key.cap.is_some(),
         is_disabled: grant.is_user_disabled || is_unreadable,
+    }
+}
+
+/// A scope as it is stored.
+pub(crate) fn scope(stored: records::Scope) -> Scope {
+    match stored {
+        records::Scope::Read => Scope::Read,
+        records::Scope::Write => Scope::Write,
+        records::Scope::Admin => Scope::Admin,
     }
 }

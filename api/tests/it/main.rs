@@ -2,9 +2,13 @@
 //!
 //! Each test of `candles` and `trades` runs on the embedded store, and on QuestDB where `KANDLE_QUESTDB` names its HTTP
 //! address; with `KANDLE_REQUIRE_QUESTDB=1` its absence is a failure. `venues` compares with recorded candles of venues.
+//!
+//! Tests of `accounts` run on SQLite, and on PostgreSQL where `KANDLE_POSTGRES` names a server by its URL; with
+//! `KANDLE_REQUIRE_POSTGRES=1` its absence is a failure.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
+mod accounts;
 mod billing;
 mod caching;
 mod candles;

@@ -36,6 +36,14 @@ pub(crate) struct Fake {
     pub(crate) status: Mutex<Option<WriterStatus>>,
 }
 
+impl Fake {
+    /// A day and an hour behind [`START`].
+    pub(crate) fn new(store: Option<Store>) -> Self {
+        let now = AtomicI64::new(START + 25 * 3_600_000);
+        Self { now, store, running: Mutex::default(), ring: Mutex::default(), status: Mutex::default() }
+    }
+}
+
 impl View for Fake {
     fn now_ms(&self) -> i64 {
         self.now.load(Ordering::Relaxed)
@@ -127,13 +135,7 @@ impl Stage {
 
     /// On this store, or none. The clock stands a day and an hour behind [`START`].
     pub(crate) async fn on(store: Option<Store>) -> Self {
-        let view = Arc::new(Fake {
-            now: AtomicI64::new(START + 25 * 3_600_000),
-            store,
-            running: Mutex::default(),
-            ring: Mutex::default(),
-            status: Mutex::default(),
-        });
+        let view = Arc::new(Fake::new(store));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = App { view: Arc::clone(&view) as Arc<dyn View>, access: Arc::new(Access::open_to_all()) };

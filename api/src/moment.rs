@@ -1,7 +1,7 @@
 //! How moments are written and read.
 
 use ledger::Timestamp;
-use time::{Date, OffsetDateTime, UtcOffset};
+use time::{Date, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use crate::{error::ApiError, given::Given};
 
@@ -23,6 +23,12 @@ pub(crate) fn day(day: u64) -> String {
 
 fn date(date: Date) -> String {
     format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+}
+
+/// The moment that a text in RFC 3339 says, with any offset.
+pub(crate) fn parse(text: &str) -> Option<Timestamp> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(moment.unix_timestamp_nanos()).ok().and_then(Timestamp::new)
 }
 
 /// The time of a parameter.
@@ -58,5 +64,15 @@ mod tests {
         assert_eq!(at(1_700_000_000_123_999_999), "2023-11-14T22:13:20.123Z");
         assert_eq!(rfc3339(Timestamp::MAX), "2262-04-11T23:47:16.854Z");
         assert_eq!((day(0).as_str(), day(19_675).as_str()), ("1970-01-01", "2023-11-14"));
+    }
+
+    #[test]
+    fn moments_are_read_with_any_offset() {
+        let check = |given: &str, told: &str| assert_eq!(parse(given).map(rfc3339).as_deref(), Some(told));
+        check("2026-01-31T09:30:00.250Z", "2026-01-31T09:30:00.250Z");
+        check("2026-01-31T11:30:00.2509999+02:00", "2026-01-31T09:30:00.250Z");
+        for wrong in ["", "2026-01-31", "1969-12-31T23:59:59Z", "9999-01-01T00:00:00Z", "2026-02-30T00:00:00Z"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }
