@@ -6,7 +6,7 @@ use auth::{Attempts, PasswordHasher, Sealer, Secret, Tokens};
 use axum::http::StatusCode;
 use records::{Conflict, Records, RecordsError, Word};
 
-use crate::{once::InFlight, problem::Problem};
+use crate::{billing::Cards, once::InFlight, problem::Problem};
 
 /// What new users get.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ pub struct Accounts {
     pub(crate) attempts: Mutex<Attempts>,
     pub(crate) welcome: Welcome,
     pub(crate) in_flight: Arc<InFlight>,
+    cards: Option<Cards>,
 }
 
 impl Accounts {
@@ -44,7 +45,24 @@ impl Accounts {
             attempts: Mutex::default(),
             welcome,
             in_flight: Arc::default(),
+            cards: None,
         }
+    }
+
+    /// Takes payments by card.
+    #[must_use]
+    pub fn with_cards(self, cards: Cards) -> Self {
+        Self { cards: Some(cards), ..self }
+    }
+
+    /// Payments by card.
+    ///
+    /// # Errors
+    /// 503 where there are none.
+    pub(crate) fn cards(&self) -> Result<&Cards, Problem> {
+        let message = "this server takes no cards; its configuration turns them on with [stripe]";
+        let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "payments_disabled", message);
+        self.cards.as_ref().ok_or_else(none)
     }
 }
 

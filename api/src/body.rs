@@ -72,14 +72,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Exact::from_request(request, state).await.map(|exact| Self(exact.value))
+    }
+}
+
+/// A JSON body and its very bytes, for what knows a request again by them.
+pub(crate) struct Exact<T> {
+    pub(crate) bytes: Bytes,
+    pub(crate) value: T,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Exact<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind != "application/json" && !kind.ends_with("+json") {
             let message = "send JSON, with the header content-type: application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
         }
-        let Raw(body) = Raw::from_request(request, state).await?;
-        parse(&body).map(Self)
+        let Raw(bytes) = Raw::from_request(request, state).await?;
+        Ok(Self { value: parse(&bytes)?, bytes })
     }
 }
 

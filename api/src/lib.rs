@@ -12,6 +12,7 @@ mod error;
 mod given;
 pub mod limits;
 mod market;
+mod moment;
 mod once;
 mod problem;
 pub mod routes;

@@ -15,8 +15,8 @@ use futures_util::{StreamExt, stream};
 use ledger::Timestamp;
 use records::{LINES_MAX, Line, Records, RecordsError, Statement, UserId};
 
-use super::{kai::Kai, moment};
-use crate::{access::Member, given::Given, problem::Problem, routes::App};
+use super::{kai::Kai, query};
+use crate::{access::Member, given::Given, moment, problem::Problem, routes::App};
 
 const HEAD: &str = "time,entry,purpose,transfer,credit_kai,debit_kai,balance_kai\r\n";
 /// How far a statement goes back that does not say from when on.
@@ -29,7 +29,7 @@ pub(crate) async fn statement(
 ) -> Result<Response, Problem> {
     let text = text.unwrap_or_default();
     let given = Given::parse(&text, &["from", "to"])?;
-    let (from, to) = moment::span(&given)?;
+    let (from, to) = query::span(&given)?;
     let to = to.unwrap_or_else(|| app.now());
     let usual = Timestamp::new(to.nanos().saturating_sub(USUAL_NANOS)).unwrap_or(Timestamp::ZERO);
     let span = Span { user: member.user, from: from.unwrap_or(usual).min(to), to };
@@ -70,7 +70,7 @@ impl Span {
         let Statement { opening, lines } =
             records.statements().page(self.user, self.from, self.to, 0, LINES_MAX).await?;
         let mut text = HEAD.to_owned();
-        push(&mut text, format_args!("{},,opening,,,,{}", moment::rfc3339(self.from), Kai::signed(opening)));
+        push(&mut text, format_args!("{},,opening,,,,{}", moment::text(self.from), Kai::signed(opening)));
         lines.iter().for_each(|line| push_line(&mut text, line));
         Ok((text, next(&lines)))
     }
@@ -89,7 +89,7 @@ fn next(lines: &[Line]) -> Option<u64> {
 }
 
 fn push_line(text: &mut String, line: &Line) {
-    let (time, purpose, after) = (moment::rfc3339(line.time), line.purpose.name(), Kai::signed(line.after));
+    let (time, purpose, after) = (moment::text(line.time), line.purpose.name(), Kai::signed(line.after));
     let amount = Kai::signed(line.micros.saturating_abs());
     let (credit, debit) = if line.micros < 0 { (None, Some(amount)) } else { (Some(amount), None) };
     let [credit, debit] = [credit, debit].map(|amount| amount.map_or_else(String::new, |amount| amount.to_string()));
