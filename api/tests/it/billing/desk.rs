@@ -209,7 +209,11 @@ impl Server {
 
     /// One pass of a reconciler that has just begun.
     pub(crate) async fn reconcile(&self, now: Timestamp) {
-        Reconciler::new(Arc::clone(&self.accounts)).pass(now).await;
+        self.reconciler().pass(now).await;
+    }
+
+    pub(crate) fn reconciler(&self) -> Reconciler {
+        Reconciler::new(Arc::clone(&self.accounts))
     }
 
     /// The answer of a route that must answer.

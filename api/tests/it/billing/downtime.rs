@@ -70,6 +70,50 @@ async fn what_happened_is_read_page_by_page_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_listed_late_is_found_within_the_hour() {
+    on_each_database(async |desk: &Desk| {
+        let shop = Shop::open().await;
+        let server = shop.serve(desk).await;
+        let ada = server.holder("ada@example.com", 0, 0, desk.now()).await;
+        let (_, session) = begin(&server, &ada, 1000).await;
+        shop.act(&session, Action::Pay);
+        server.reconcile(desk.now()).await;
+        // For Stripe it is half an hour earlier than for us.
+        desk.pass(1800);
+        server.reconcile(desk.now()).await;
+        shop.act(&session, Action::Refund(400));
+        server.reconcile(desk.now()).await;
+        check(&server, &ada, 600, 0).await;
+        server.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_no_list_tells_of_is_found_by_asking_about_its_checkout() {
+    on_each_database(async |desk: &Desk| {
+        let shop = Shop::open().await;
+        let server = shop.serve(desk).await;
+        let ada = server.holder("ada@example.com", 0, 0, desk.now()).await;
+        // More open checkouts than one pass asks about, of which the last is paid.
+        let mut sessions = Vec::new();
+        for _ in 0..101 {
+            sessions.push(begin(&server, &ada, 100).await.1);
+        }
+        desk.pass(2 * 3600);
+        let mut reconciler = server.reconciler();
+        reconciler.pass(desk.now()).await;
+        let ends = [Action::Expire, Action::Pay];
+        sessions[99..].iter().zip(ends).for_each(|(session, action)| drop(shop.act(session, action)));
+        check(&server, &ada, 0, 0).await;
+        reconciler.pass(desk.now()).await;
+        check(&server, &ada, 100, 0).await;
+        server.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_stripe_is_away_nothing_is_taken_for_read() {
     on_each_database(async |desk: &Desk| {
         let shop = Shop::open().await;

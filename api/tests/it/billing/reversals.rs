@@ -125,6 +125,26 @@ async fn a_dispute_takes_the_money_and_gives_it_back_only_when_it_is_won() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn money_that_is_given_again_was_taken_before_whatever_is_told_first() {
+    on_each_database(async |desk: &Desk| {
+        let shop = Shop::open().await;
+        let server = shop.serve(desk).await;
+        let ada = server.holder("ada@example.com", 0, 0, desk.now()).await;
+        let (_, session) = begin(&server, &ada, 1000).await;
+        let mut events = shop.act(&session, Action::Pay);
+        events.extend(shop.act(&session, Action::Dispute));
+        events.extend(shop.act(&session, Action::Win));
+        // The last first; at no moment is there more than was paid.
+        for event in events.iter().rev() {
+            assert_eq!(shop.tell(&server, std::slice::from_ref(event)).await, [200]);
+            check(&server, &ada, 1000, 0).await;
+        }
+        server.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn payment_dispute_and_refund_come_to_the_same_in_any_order() {
     let seed = rand::random();
     on_each_database(async |desk: &Desk| {
