@@ -7,19 +7,26 @@ pub mod keys;
 pub mod make;
 pub mod users;
 
-use std::{fs, num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, thread};
+use std::{fs, num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
-use api::{Accounts, Follower, Welcome};
+use api::{
+    Accounts, Follower, Welcome,
+    billing::{Cards, Reconciler},
+};
 use auth::{HasherLimits, Keyring, PasswordHasher, Secret};
 use node::Clock;
 use records::{Records, RecordsUrl, Word};
+use stripe::{Endpoint, RetryPolicy, StripeClient, TOLERANCE_SECONDS};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::config::AccountsConfig;
+use crate::config::{AccountsConfig, SecretText, StripeConfig};
 
 /// Logins that wait for a processor.
 const HASHES_WAITING_MAX: usize = 64;
+/// How often Stripe is asked and for how long: all attempts together end before a request's own time does.
+const STRIPE_RETRY: RetryPolicy =
+    RetryPolicy { timeout: Duration::from_secs(6), attempts: 3, first_wait: Duration::from_millis(500) };
 
 /// See the module.
 pub struct Running {
@@ -28,15 +35,17 @@ pub struct Running {
     records: Arc<Records>,
     stop: watch::Sender<bool>,
     follower: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
 }
 
 impl Running {
-    /// Opens the database at `url`, puts its keys on `keyring` and goes on following it.
+    /// Opens the database at `url`, puts its keys on `keyring` and goes on following it, and takes cards where `stripe` says how.
     ///
     /// # Errors
-    /// The database or the secret cannot be used.
+    /// The database, the secret or what is said of Stripe cannot be used.
     pub async fn open(
         config: &AccountsConfig,
+        stripe: Option<&StripeConfig>,
         url: &RecordsUrl,
         keyring: &Arc<Keyring>,
         clock: &Arc<Clock>,
@@ -60,16 +69,25 @@ impl Running {
         };
         let follower = Follower::load(records.keys(), Arc::clone(keyring)).await.context("the keys cannot be read")?;
         let (stop, stopped) = watch::channel(false);
-        let follower = tokio::spawn(follower.run(stopped));
-        let accounts = Arc::new(Accounts::new(Arc::clone(&records), &secret, hasher, welcome));
-        Ok(Self { accounts, records, stop, follower })
+        let follower = tokio::spawn(follower.run(stopped.clone()));
+        let accounts = Accounts::new(Arc::clone(&records), &secret, hasher, welcome);
+        let accounts = match stripe {
+            Some(stripe) => accounts.with_cards(cards(stripe)?),
+            None => accounts,
+        };
+        let accounts = Arc::new(accounts);
+        let reconciler = Reconciler::new(Arc::clone(&accounts));
+        let reconciler = tokio::spawn(reconciler.run(now(clock), stopped));
+        Ok(Self { accounts, records, stop, follower, reconciler })
     }
 
     /// Answers what waits and lets go of the database.
     pub async fn close(self) {
         let _ = self.stop.send(true);
-        if let Err(error) = self.follower.await {
-            tracing::error!(%error, "the task that follows the keys failed");
+        for (task, what) in [(self.follower, "follows the keys"), (self.reconciler, "asks Stripe")] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the task that {what} failed");
+            }
         }
         self.records.close().await;
     }
@@ -83,9 +101,25 @@ pub async fn open(url: &RecordsUrl, clock: &Arc<Clock>) -> anyhow::Result<Record
     if let Some(folder) = url.file().and_then(Path::parent) {
         private_folder(folder)?;
     }
+    Records::open(url.clone(), now(clock)).await.context("accounts cannot be opened; [records] says where they are")
+}
+
+/// What the clock says, as the ledger counts.
+fn now(clock: &Arc<Clock>) -> impl Fn() -> ledger::Timestamp + Send + Sync + use<> {
     let clock = Arc::clone(clock);
-    let now = move || ledger::Timestamp::new(clock.now().0.unsigned_abs()).unwrap_or(ledger::Timestamp::ZERO);
-    Records::open(url.clone(), now).await.context("accounts cannot be opened; [records] says where they are")
+    move || ledger::Timestamp::new(clock.now().0.unsigned_abs()).unwrap_or(ledger::Timestamp::ZERO)
+}
+
+fn cards(config: &StripeConfig) -> anyhow::Result<Cards> {
+    let client = StripeClient::new(&config.api_base, config.secret_key.reveal(), STRIPE_RETRY).context("[stripe]")?;
+    let secrets: Vec<&str> = config.webhook_secrets.iter().map(SecretText::reveal).collect();
+    let endpoint = if secrets.is_empty() {
+        tracing::warn!("[stripe] has no webhook_secret: payments are only found by asking, once a minute");
+        None
+    } else {
+        Some(Endpoint::new(&secrets, TOLERANCE_SECONDS).context("[stripe] webhook_secret is too short or too long")?)
+    };
+    Ok(Cards { client, endpoint, success_url: config.success_url.clone(), cancel_url: config.cancel_url.clone() })
 }
 
 /// The cap of a tier, or as much as there can be.

@@ -80,7 +80,9 @@ impl System {
         let keyring = Arc::new(Keyring::default());
         let authenticator = Arc::new(Keys::new(config, Arc::clone(&keyring), Arc::clone(&clock))?);
         let accounts = match &config.accounts.records {
-            Some(url) => Some(accounts::Running::open(&config.accounts, url, &keyring, &clock).await?),
+            Some(url) => {
+                Some(accounts::Running::open(&config.accounts, config.stripe.as_ref(), url, &keyring, &clock).await?)
+            }
             None => None,
         };
         let open = accounts.as_ref().map(|running| Arc::clone(&running.accounts));

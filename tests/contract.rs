@@ -20,8 +20,9 @@ fn no_request_that_the_document_can_describe_makes_the_server_fail() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let fake = runtime.block_on(Fake::start(([127, 0, 0, 1], 0).into(), "sk_test_contract")).unwrap();
     let (folder, base) = (tempdir(), fake.base());
-    let stripe =
-        format!("[stripe]\napi_base = \"{base}\"\nsecret_key = \"sk_test_contract\"\nwebhook_secret = \"whsec_contract\"\n");
+    let stripe = format!(
+        "[stripe]\napi_base = \"{base}\"\nsecret_key = \"sk_test_contract\"\nwebhook_secret = \"whsec_contract\"\n"
+    );
     let open = "[tiers.developer]\nrequests_per_minute = 0\n[tiers.anonymous]\nrequests_per_minute = 0\n";
     let kandle = Kandle::serve(&format!("{}{stripe}{open}", with_accounts(&folder)));
     kandle.beside(&["accounts", "create", "contract@example.com", "--credit", "1"]);

@@ -17,9 +17,9 @@ mod loadtest;
 mod outage;
 mod played;
 mod process;
-mod quickstart;
 #[path = "servers/questdb.rs"]
 mod questdb;
+mod quickstart;
 mod record;
 mod replay;
 mod restart;

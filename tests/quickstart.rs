@@ -24,7 +24,11 @@ fn with_cards(folder: &Path, stripe: &str) -> String {
 
 fn curl(kandle: &Kandle, stripe: &str, name: &str) -> String {
     let mut shell = Command::new("bash");
-    shell.arg(script(name)).env("KAI_URL", &kandle.url).env("STRIPE_FAKE", stripe).env("WEBHOOK_SECRET", WEBHOOK_SECRET);
+    shell
+        .arg(script(name))
+        .env("KAI_URL", &kandle.url)
+        .env("STRIPE_FAKE", stripe)
+        .env("WEBHOOK_SECRET", WEBHOOK_SECRET);
     let output = shell.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");

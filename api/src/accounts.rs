@@ -6,7 +6,7 @@ use auth::{Attempts, HasherError, PasswordHasher, Sealer, Secret, Tokens, TooSoo
 use axum::http::StatusCode;
 use records::{Conflict, Records, RecordsError, Word};
 
-use crate::{once::InFlight, problem::Problem};
+use crate::{billing::Cards, once::InFlight, problem::Problem};
 
 /// What new users get.
 #[derive(Clone, Debug)]
@@ -32,6 +32,7 @@ pub struct Accounts {
     pub(crate) registrations: Mutex<Attempts>,
     pub(crate) welcome: Welcome,
     pub(crate) in_flight: Arc<InFlight>,
+    cards: Option<Cards>,
 }
 
 impl Accounts {
@@ -47,7 +48,24 @@ impl Accounts {
             registrations: Mutex::default(),
             welcome,
             in_flight: Arc::default(),
+            cards: None,
         }
+    }
+
+    /// Takes payments by card.
+    #[must_use]
+    pub fn with_cards(self, cards: Cards) -> Self {
+        Self { cards: Some(cards), ..self }
+    }
+
+    /// Payments by card.
+    ///
+    /// # Errors
+    /// 503 where there are none.
+    pub(crate) fn cards(&self) -> Result<&Cards, Problem> {
+        let message = "this server takes no cards; its configuration turns them on with [stripe]";
+        let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "payments_disabled", message);
+        self.cards.as_ref().ok_or_else(none)
     }
 }
 

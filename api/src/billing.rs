@@ -1,22 +1,32 @@
 //! Money over HTTP: what a user has, used and may still spend, who called what, and cards by Stripe.
 //!
-//! `kai` (how amounts are written) → `balance`, `usage`, `statement`, `cap`, `audit` (one route each) →
+//! `kai` (how amounts are written) and `query` (what is asked) → `balance`, `usage`, `statement`, `cap`, `audit` (one route each) →
 //! `refusal` (why a charge is refused). Cards: `cards` (what Stripe is asked for) → `checkout` (the routes of those who pay) →
 //! `effect` (what an event of Stripe does) → `webhook` (who tells it) → `reconciler` (who asks, after a downtime).
 
 mod audit;
 mod balance;
 mod cap;
+mod cards;
+mod checkout;
+mod fulfilment;
 mod kai;
-mod page;
+mod query;
+mod reconciler;
 mod refusal;
 mod statement;
 mod usage;
+mod webhook;
 
-use axum::routing::get;
+use axum::{
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use stripe::EVENT_BYTES_MAX;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{moment, routes::App};
+pub use self::{cards::Cards, reconciler::Reconciler};
+use crate::routes::App;
 
 /// The routes.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -24,6 +34,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .route("/v1/billing/balance", get(balance::balance))
         .route("/v1/billing/usage", get(usage::usage))
         .route("/v1/billing/statement", get(statement::statement))
+        .route("/v1/billing/checkouts/{id}", get(checkout::checkout))
+        .route("/v1/billing/stripe/checkout", post(checkout::begin))
+        .route("/v1/billing/stripe/webhook", post(webhook::webhook).layer(DefaultBodyLimit::max(EVENT_BYTES_MAX)))
+        .route("/v1/billing/stripe/done", get(checkout::done))
+        .route("/v1/billing/stripe/cancelled", get(checkout::cancelled))
         .route("/v1/usage", get(cap::cap))
         .route("/v1/audit", get(audit::audit))
 }

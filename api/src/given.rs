@@ -1,4 +1,4 @@
-//! The parameters behind `?`: each known, given once, and of a value that it can have.
+//! The parameters of a query: each known, given once, and with the name of the one that is wrong.
 
 use std::borrow::Cow;
 
@@ -14,6 +14,10 @@ pub(crate) const TIME_MAX: Timestamp = Timestamp(7_258_118_400_000_000_000);
 pub(crate) struct Given<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Given<'a> {
+    /// Reads the text behind `?`, of which only these names are known.
+    ///
+    /// # Errors
+    /// [`ApiError`] naming the parameter.
     pub(crate) fn parse(text: &'a str, known: &[&str]) -> Result<Self, ApiError> {
         let mut given: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -33,6 +37,10 @@ impl<'a> Given<'a> {
         self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_ref())
     }
 
+    /// Which of the values is given.
+    ///
+    /// # Errors
+    /// [`ApiError`] naming the parameter and the values.
     pub(crate) fn one_of<T: Copy>(&self, name: &str, values: &[(&str, T)]) -> Result<Option<T>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let found = values.iter().find(|(known, _)| *known == text).map(|(_, value)| *value);
@@ -41,6 +49,10 @@ impl<'a> Given<'a> {
         found.ok_or_else(wrong).map(Some)
     }
 
+    /// A moment.
+    ///
+    /// # Errors
+    /// [`ApiError`] naming the parameter.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let wrong = || {
@@ -50,18 +62,15 @@ impl<'a> Given<'a> {
         time(text).ok_or_else(wrong).map(Some)
     }
 
-    /// How many rows a page has at most: 1 to `max`.
-    pub(crate) fn limit(&self, usual: usize, max: usize) -> Result<usize, ApiError> {
-        let limit = self.number("limit", max as u64)?;
-        Ok(limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usual))
-    }
-
-    /// A number from 1 to `max`.
-    pub(crate) fn number(&self, name: &str, max: u64) -> Result<Option<u64>, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| (1..=max).contains(number));
-        let wrong = || format!("{name} is {:?}, and must be a number from 1 to {max}", echo(text));
-        number.ok_or_else(|| ApiError::invalid(name, wrong())).map(Some)
+    /// How many rows a page may have, from 1 to `max`.
+    ///
+    /// # Errors
+    /// [`ApiError`] naming the parameter.
+    pub(crate) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.get("limit") else { return Ok(default) };
+        let number = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+        let wrong = || format!("limit is {:?}, and must be a number from 1 to {max}", echo(text));
+        number.ok_or_else(|| ApiError::invalid("limit", wrong()))
     }
 }
 

@@ -3,22 +3,12 @@
 use ledger::Timestamp;
 use time::{Date, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::{error::ApiError, given::Given};
-
-const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
-
 /// RFC 3339 in UTC with milliseconds, such as `2026-01-15T10:30:00.000Z`.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.nanos()));
     let moment = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH).to_offset(UtcOffset::UTC);
     let (hour, minute, second, milli) = moment.time().as_hms_milli();
     format!("{}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", date(moment.date()))
-}
-
-/// A day from the epoch, such as `2026-01-15`.
-pub(crate) fn day(day: u64) -> String {
-    let seconds = i64::try_from(day.saturating_mul(SECONDS_PER_DAY)).unwrap_or(i64::MAX);
-    date(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).date())
 }
 
 fn date(date: Date) -> String {
@@ -31,28 +21,6 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     u64::try_from(moment.unix_timestamp_nanos()).ok().and_then(Timestamp::new)
 }
 
-/// The time of a parameter.
-///
-/// # Errors
-/// [`ApiError`] naming it.
-pub(crate) fn given(given: &Given<'_>, name: &str) -> Result<Option<Timestamp>, ApiError> {
-    Ok(given.time(name)?.and_then(|time| Timestamp::new(time.0.unsigned_abs())))
-}
-
-/// Two times of which the second is not before the first, where both are given.
-///
-/// # Errors
-/// [`ApiError`] naming what is wrong.
-pub(crate) fn span(query: &Given<'_>) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
-    let (from, to) = (given(query, "from")?, given(query, "to")?);
-    match (from, to) {
-        (Some(from), Some(to)) if to < from => {
-            Err(ApiError::invalid("to", "to lies before from: give the earlier time as from"))
-        }
-        span => Ok(span),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +31,6 @@ mod tests {
         assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(1_700_000_000_123_999_999), "2023-11-14T22:13:20.123Z");
         assert_eq!(rfc3339(Timestamp::MAX), "2262-04-11T23:47:16.854Z");
-        assert_eq!((day(0).as_str(), day(19_675).as_str()), ("1970-01-01", "2023-11-14"));
     }
 
     #[test]

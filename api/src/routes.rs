@@ -26,7 +26,7 @@ use crate::{
 
 const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /v1/market/ohlcv/SYMBOL, \
     /v1/market/trades/SYMBOL, /v1/market/ticker, /v1/billing/balance, /v1/billing/usage, /v1/billing/statement, \
-    /v1/usage, /v1/audit, /metrics";
+    /v1/billing/stripe/checkout, /v1/billing/checkouts/ID, /v1/usage, /v1/audit, /metrics";
 /// The longest part of an unknown path that an error repeats.
 const PATH_CHARS_MAX: usize = 120;
 

@@ -143,6 +143,17 @@ impl Payments {
         self.access.write(writes).await
     }
 
+    /// Gives up a checkout of which it is known that nobody can pay it: the provider never had it. One that is open or over
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn abandon(&self, checkout: u64) -> Result<(), RecordsError> {
+        let set = Write::new("UPDATE checkouts SET state = $1, changed = $2 WHERE id = $3 AND state = 0");
+        let set = set.bind(CheckoutState::Failed as u64).bind(self.access.now()).bind(checkout);
+        self.access.write(vec![set]).await
+    }
+
     /// Credits a session that was paid, once, and pays what the user owes from it.
     ///
     /// # Errors
@@ -268,6 +279,23 @@ impl Payments {
         );
         let rows = self.access.rows(&sql, &[before.into(), after.into(), (limit as u64).into()]).await?;
         rows.iter().map(|row| read(&self.access, row)).collect()
+    }
+
+    /// Notes an event that has no effect.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn note(&self, event: &StripeEvent) -> Result<Told, RecordsError> {
+        self.apply(Micros::ZERO, Some(event), Vec::new(), Vec::new()).await
+    }
+
+    /// Whether an event was noted or has had its effect. One that is not known may have had it too, told by another.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn knows(&self, event: &Token) -> Result<bool, RecordsError> {
+        let row = self.access.row("SELECT id FROM stripe_events WHERE id = $1", &[event.into()]).await?;
+        Ok(row.is_some())
     }
 
     /// Up to which second the provider's list of events was read, and nothing before it is missing.

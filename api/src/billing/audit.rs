@@ -8,11 +8,12 @@ use axum::{
 use records::{AUDIT_PAGE_MAX, AuditRow, Text};
 use serde::Serialize;
 
-use super::{kai::Usd, moment, page};
+use super::{kai::Usd, query};
 use crate::{
     access::Member,
     error::{ApiError, echo},
     given::Given,
+    moment,
     problem::Problem,
     routes::{App, fresh},
 };
@@ -63,14 +64,14 @@ pub(crate) async fn audit(
 ) -> Result<Response, Problem> {
     let text = text.unwrap_or_default();
     let given = Given::parse(&text, &KNOWN)?;
-    let (limit, after) = (given.limit(LIMIT_USUAL, AUDIT_PAGE_MAX)?, page::cursor(&given)?);
+    let (limit, after) = (given.limit(LIMIT_USUAL, AUDIT_PAGE_MAX)?, query::cursor(&given)?);
     let endpoint = given.get("endpoint").map(|text| {
         let wrong = || format!("endpoint is {:?}, and must be a path such as /v1/llm", echo(text));
         let path = Some(text).filter(|text| text.starts_with('/')).and_then(|text| Text::new(text).ok());
         path.ok_or_else(|| ApiError::invalid("endpoint", wrong()))
     });
     let rows = app.accounts()?.records.audit().page(member.user, endpoint.transpose()?.as_ref(), after, limit).await?;
-    let next_cursor = page::next(rows.last().map(AuditRow::cursor), rows.len(), limit);
+    let next_cursor = query::next(rows.last().map(AuditRow::cursor), rows.len(), limit);
     Ok(fresh(Json(AuditPage { audit: rows.into_iter().map(AuditLine::from).collect(), next_cursor })))
 }
 

@@ -15,8 +15,8 @@ use futures_util::{StreamExt, stream};
 use ledger::Timestamp;
 use records::{LINES_MAX, Line, Records, RecordsError, Statement, UserId};
 
-use super::{kai::Kai, moment};
-use crate::{access::Member, given::Given, problem::Problem, routes::App};
+use super::{kai::Kai, query};
+use crate::{access::Member, given::Given, moment, problem::Problem, routes::App};
 
 const HEAD: &str = "time,entry,purpose,transfer,credit_kai,debit_kai,balance_kai\r\n";
 /// How far a statement goes back that does not say from when on.
@@ -29,7 +29,7 @@ pub(crate) async fn statement(
 ) -> Result<Response, Problem> {
     let text = text.unwrap_or_default();
     let given = Given::parse(&text, &["from", "to"])?;
-    let (from, to) = moment::span(&given)?;
+    let (from, to) = query::span(&given)?;
     let to = to.unwrap_or_else(|| app.now());
     let usual = Timestamp::new(to.nanos().saturating_sub(USUAL_NANOS)).unwrap_or(Timestamp::ZERO);
     let span = Span { user: member.user, from: from.unwrap_or(usual).min(to), to };

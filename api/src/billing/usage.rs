@@ -5,20 +5,24 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
+use ledger::Timestamp;
 use records::{Group, Grouping, KeyId, Name, SUMS_MAX, USAGE_PAGE_MAX, Usage, UsageFilter, UsageSum};
 use serde::Serialize;
 
-use super::{kai::Kai, moment, page};
+use super::{kai::Kai, query};
 use crate::{
     access::Member,
     error::{ApiError, echo},
     given::Given,
+    moment,
     problem::Problem,
     routes::{App, fresh},
 };
 
 const KNOWN: [&str; 7] = ["limit", "cursor", "key_id", "model", "from", "to", "group_by"];
 const LIMIT_USUAL: usize = 100;
+const DAY_NANOS: u64 = 24 * 60 * 60 * 1_000_000_000;
+const DATE_CHARS: usize = "2026-01-15".len();
 const GROUPINGS: [(&str, Grouping); 3] = [("day", Grouping::Day), ("key", Grouping::Key), ("model", Grouping::Model)];
 
 /// Rows, the newest first.
@@ -118,7 +122,7 @@ pub(crate) async fn usage(
     let text = text.unwrap_or_default();
     let given = Given::parse(&text, &KNOWN)?;
     let filter = filter(&given)?;
-    let (limit, after) = (given.limit(LIMIT_USUAL, USAGE_PAGE_MAX)?, page::cursor(&given)?);
+    let (limit, after) = (given.limit(LIMIT_USUAL, USAGE_PAGE_MAX)?, query::cursor(&given)?);
     let usage = app.accounts()?.records.usage();
     if let Some(by) = given.one_of("group_by", &GROUPINGS)? {
         if let Some(name) = ["limit", "cursor"].into_iter().find(|name| given.get(name).is_some()) {
@@ -131,7 +135,7 @@ pub(crate) async fn usage(
         return Ok(fresh(Json(UsageSums { group_by, sums, truncated })));
     }
     let rows = usage.page(member.user, &filter, after, limit).await?;
-    let next_cursor = page::next(rows.last().map(Usage::cursor), rows.len(), limit);
+    let next_cursor = query::next(rows.last().map(Usage::cursor), rows.len(), limit);
     Ok(fresh(Json(UsagePage { usage: rows.into_iter().map(UsageRow::from).collect(), next_cursor })))
 }
 
@@ -140,8 +144,8 @@ fn filter(given: &Given<'_>) -> Result<UsageFilter, ApiError> {
         let wrong = |_| ApiError::invalid("model", format!("model is {:?}, and must be a model's name", echo(text)));
         Name::new(text).map_err(wrong)
     });
-    let key = given.number("key_id", i64::MAX.unsigned_abs())?.map(KeyId);
-    let (from, to) = moment::span(given)?;
+    let key = query::number(given, "key_id")?.map(KeyId);
+    let (from, to) = query::span(given)?;
     Ok(UsageFilter { key, model: model.transpose()?, from, to })
 }
 
@@ -174,7 +178,7 @@ impl From<Usage> for UsageRow {
 impl From<UsageSum> for Sum {
     fn from(sum: UsageSum) -> Self {
         let (day, key_id, model) = match sum.group {
-            Group::Day(day) => (Some(moment::day(day)), None, None),
+            Group::Day(day) => (Some(date(day)), None, None),
             Group::Key(key) => (None, Some(key.map(|key| key.0)), None),
             Group::Model(model) => (None, None, Some(model.into())),
         };
@@ -191,4 +195,10 @@ impl From<UsageSum> for Sum {
             cost_kai: sum.cost.into(),
         }
     }
+}
+
+/// A day from the epoch, such as `2026-01-15`.
+fn date(day: u64) -> String {
+    let midnight = Timestamp::new(day.saturating_mul(DAY_NANOS)).unwrap_or(Timestamp::MAX);
+    moment::rfc3339(midnight).chars().take(DATE_CHARS).collect()
 }

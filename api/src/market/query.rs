@@ -156,6 +156,7 @@ pub(crate) fn tickers(text: &str) -> Result<(Vec<String>, Form), ApiError> {
     Ok((names.unwrap_or_default(), given.form()?))
 }
 
+/// What is asked of all pages.
 impl Given<'_> {
     fn shape(&self, headers: &HeaderMap) -> Result<Shape, ApiError> {
         let limit = self.limit(LIMIT_DEFAULT, LIMIT_MAX)?;

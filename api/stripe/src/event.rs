@@ -177,6 +177,24 @@ impl Event {
     }
 }
 
+impl Kind {
+    /// Its type, as Stripe writes it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Checkout { stage: CheckoutStage::Completed, .. } => "checkout.session.completed",
+            Self::Checkout { stage: CheckoutStage::AsyncSucceeded, .. } => "checkout.session.async_payment_succeeded",
+            Self::Checkout { stage: CheckoutStage::AsyncFailed, .. } => "checkout.session.async_payment_failed",
+            Self::Checkout { stage: CheckoutStage::Expired, .. } => "checkout.session.expired",
+            Self::Refunded(_) => "charge.refunded",
+            Self::Dispute { stage: DisputeStage::Created, .. } => "charge.dispute.created",
+            Self::Dispute { stage: DisputeStage::FundsWithdrawn, .. } => "charge.dispute.funds_withdrawn",
+            Self::Dispute { stage: DisputeStage::FundsReinstated, .. } => "charge.dispute.funds_reinstated",
+            Self::Dispute { stage: DisputeStage::Closed, .. } => "charge.dispute.closed",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
     id: &'a str,

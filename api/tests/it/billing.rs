@@ -4,5 +4,10 @@
 //! with `KANDLE_REQUIRE_POSTGRES=1` its absence is a failure. At the end of each the journal is verified.
 
 mod bounds;
+mod checkouts;
 mod desk;
+mod downtime;
 mod reports;
+mod reversals;
+mod shop;
+mod webhooks;

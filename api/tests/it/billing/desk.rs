@@ -11,8 +11,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use api::{Access, Accounts, App, Follower, View, Welcome, tiers::Tiers};
+use api::{Access, Accounts, App, Follower, View, Welcome, billing::Reconciler, tiers::Tiers};
 use auth::{HasherLimits, Keyring, PasswordHasher, Secret};
+use hmac::{Hmac, Mac};
 use ledger::{Micros, Timestamp};
 use rand::rngs::OsRng;
 use records::{
@@ -20,6 +21,7 @@ use records::{
 };
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use sha2::Sha256;
 use sqlx::{AnyConnection, Connection, Executor};
 use tempfile::TempDir;
 
@@ -40,6 +42,7 @@ pub(crate) struct Desk {
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) records: Arc<Records>,
+    accounts: Arc<Accounts>,
     keyring: Arc<Keyring>,
     client: Client,
     task: tokio::task::JoinHandle<()>,
@@ -111,14 +114,14 @@ impl Desk {
         // These tests ask more often than a tier allows.
         ["anonymous", "developer"].iter().for_each(|name| tiers.set(name, open.clone()));
         let keyring = Arc::new(Keyring::default());
-        let access = Access::new(tiers, Arc::clone(&keyring), Some(accounts), Vec::new());
+        let access = Access::new(tiers, Arc::clone(&keyring), Some(Arc::clone(&accounts)), Vec::new());
         let app = App { view: Arc::clone(&self.view) as Arc<dyn View>, access: Arc::new(access) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = api::router(app, &[]);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let client = Client::builder().no_proxy().build().unwrap();
-        let server = Server { url, records, keyring, client, task };
+        let server = Server { url, records, accounts, keyring, client, task };
         server.follow().await;
         server
     }
@@ -191,6 +194,26 @@ impl Server {
 
     pub(crate) fn get_as_nobody(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.url))
+    }
+
+    /// Sends a webhook of our own making.
+    pub(crate) async fn post_signed(&self, secret: &str, event: &Value, now: Timestamp) -> Response {
+        let (body, signed) = (event.to_string(), now.nanos() / 1_000_000_000);
+        let mac: Hmac<Sha256> = Hmac::new_from_slice(secret.as_bytes()).unwrap();
+        let mac = mac.chain_update(format!("{signed}.{body}")).finalize().into_bytes();
+        let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        let request =
+            self.post("/v1/billing/stripe/webhook").header("stripe-signature", format!("t={signed},v1={mac}"));
+        request.body(body).send().await.unwrap()
+    }
+
+    /// One pass of a reconciler that has just begun.
+    pub(crate) async fn reconcile(&self, now: Timestamp) {
+        self.reconciler().pass(now).await;
+    }
+
+    pub(crate) fn reconciler(&self) -> Reconciler {
+        Reconciler::new(Arc::clone(&self.accounts))
     }
 
     /// The answer of a route that must answer.

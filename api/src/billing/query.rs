@@ -1,9 +1,44 @@
-//! Where the next page of newest rows begins, as an opaque text. It names a place in time, and so fits any query of its user.
+//! What several of these routes are asked: a span of time, a number, where the next page of newest rows begins. That is an
+//! opaque text that names a place in time, and so it fits any query of its user.
 
 use ledger::Timestamp;
 use records::Cursor;
 
-use crate::{error::ApiError, given::Given};
+use crate::{
+    error::{ApiError, echo},
+    given::Given,
+};
+
+/// What a column of a database holds.
+const ID_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Two times of which the second is not before the first, where both are given.
+///
+/// # Errors
+/// [`ApiError`] naming what is wrong.
+pub(crate) fn span(given: &Given<'_>) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+    let time = |name| {
+        let time = given.time(name);
+        time.map(|time| time.and_then(|time| Timestamp::new(time.0.unsigned_abs())))
+    };
+    match (time("from")?, time("to")?) {
+        (Some(from), Some(to)) if to < from => {
+            Err(ApiError::invalid("to", "to lies before from: give the earlier time as from"))
+        }
+        span => Ok(span),
+    }
+}
+
+/// The number of something: from 1 on.
+///
+/// # Errors
+/// [`ApiError`] naming what is wrong.
+pub(crate) fn number(given: &Given<'_>, name: &str) -> Result<Option<u64>, ApiError> {
+    let Some(text) = given.get(name) else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| (1..=ID_MAX).contains(number));
+    let wrong = || ApiError::invalid(name, format!("{name} is {:?}, and must be a number from 1 on", echo(text)));
+    number.ok_or_else(wrong).map(Some)
+}
 
 /// The text behind a page that is full; nothing behind the last one.
 pub(crate) fn next(last: Option<Cursor>, rows: usize, limit: usize) -> Option<String> {
@@ -27,8 +62,7 @@ fn parse(text: &str) -> Option<Cursor> {
     }
     let (created, id) = text.split_at_checked(16)?;
     let number = |hex| u64::from_str_radix(hex, 16).ok();
-    // What a database's column holds.
-    let id = number(id).filter(|id| i64::try_from(*id).is_ok())?;
+    let id = number(id).filter(|id| *id <= ID_MAX)?;
     Some(Cursor { created: Timestamp::new(number(created)?)?, id })
 }
 
