@@ -1,5 +1,7 @@
 //! What a user is told of balance, usage, cap, statement and audit is what happened.
 
+use std::time::Duration;
+
 use records::{HoldError, Payer, RequestName, Scope, Text};
 use serde_json::{Value, json};
 
@@ -248,11 +250,10 @@ async fn the_audit_names_each_request_by_key_and_path_and_has_no_secret() {
 /// Waits until the audit has that many rows of a path: they are written a moment after the answer.
 async fn written(server: &Server, holder: &Holder, path: &str, count: usize) {
     let path = Text::new(path).unwrap();
-    for _ in 0..10_000 {
-        if server.records.audit().page(holder.user, Some(&path), None, 500).await.unwrap().len() == count {
-            return;
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while server.records.audit().page(holder.user, Some(&path), None, 500).await.unwrap().len() != count {
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
-    panic!("{path} never has {count} rows");
+    });
+    assert!(waited.await.is_ok(), "{path} never has {count} rows");
 }

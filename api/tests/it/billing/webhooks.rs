@@ -197,6 +197,24 @@ async fn signed_but_unreadable_foreign_or_unknown_events_move_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_not_taken_and_told_again() {
+    on_each_database(async |desk: &Desk| {
+        let shop = Shop::open().await;
+        let (one, other) = (shop.serve(desk).await, shop.serve(desk).await);
+        let ada = other.holder("ada@example.com", 0, 0, desk.now()).await;
+        let (_, session) = begin(&other, &ada, 2500).await;
+        let events = shop.act(&session, Action::Pay);
+        one.records.close().await;
+        assert_eq!(shop.tell(&one, &events).await, [503]);
+        check(&other, &ada, 0, 0).await;
+        assert_eq!(shop.tell(&other, &events).await, [200]);
+        check(&other, &ada, 2500, 0).await;
+        other.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_a_live_key_takes_no_test_money() {
     on_each_database(async |desk: &Desk| {
         let shop = Shop::with_key("sk_live_of_these_tests").await;
