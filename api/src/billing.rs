@@ -2,7 +2,7 @@
 //!
 //! `kai` (how amounts are written) and `query` (what is asked) → `balance`, `usage`, `statement`, `cap`, `audit` (one route each) →
 //! `refusal` (why a charge is refused). Cards: `cards` (what Stripe is asked for) → `checkout` (the routes of those who pay) →
-//! `effect` (what an event of Stripe does) → `webhook` (who tells it) → `reconciler` (who asks, after a downtime).
+//! `fulfilment` (what an event of Stripe does) → `webhook` (who tells it) → `reconciler` (who asks, after a downtime).
 
 mod audit;
 mod balance;
@@ -18,12 +18,12 @@ mod statement;
 mod usage;
 mod webhook;
 
-use axum::{
-    extract::DefaultBodyLimit,
-    routing::{get, post},
-};
+use axum::{extract::DefaultBodyLimit, routing::get};
 use stripe::EVENT_BYTES_MAX;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 pub use self::{cards::Cards, reconciler::Reconciler};
 use crate::routes::App;
@@ -34,11 +34,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .route("/v1/billing/balance", get(balance::balance))
         .route("/v1/billing/usage", get(usage::usage))
         .route("/v1/billing/statement", get(statement::statement))
-        .route("/v1/billing/checkouts/{id}", get(checkout::checkout))
-        .route("/v1/billing/stripe/checkout", post(checkout::begin))
-        .route("/v1/billing/stripe/webhook", post(webhook::webhook).layer(DefaultBodyLimit::max(EVENT_BYTES_MAX)))
-        .route("/v1/billing/stripe/done", get(checkout::done))
-        .route("/v1/billing/stripe/cancelled", get(checkout::cancelled))
+        .routes(routes!(checkout::begin))
+        .routes(routes!(checkout::checkout))
+        .routes(routes!(checkout::done))
+        .routes(routes!(checkout::cancelled))
+        .routes(routes!(webhook::webhook).layer(DefaultBodyLimit::max(EVENT_BYTES_MAX)))
         .route("/v1/usage", get(cap::cap))
         .route("/v1/audit", get(audit::audit))
 }

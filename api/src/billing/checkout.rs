@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 use auth::Scope;
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Method, StatusCode, Uri},
     response::{Html, Response},
 };
@@ -16,6 +16,7 @@ use ledger::Timestamp;
 use records::{Checkout, CheckoutState, Conflict, RecordsError};
 use serde::{Deserialize, Serialize};
 use stripe::{StripeError, USD_CENTS_MAX, USD_CENTS_MIN};
+use utoipa::ToSchema;
 
 use super::{
     cards::{self, Page},
@@ -30,6 +31,7 @@ use crate::{
     once::{Asked, Once, Ticket},
     problem::Problem,
     routes::{App, fresh},
+    segment::Segment,
 };
 
 /// How long Stripe is waited for within a request: less than a request may take.
@@ -38,14 +40,17 @@ const OPEN_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a user wants to buy.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewCheckout)]
 pub(crate) struct Wish {
     /// How much, in US cents; 1 USD buys 1 KAI.
+    #[schema(example = 2500, minimum = 50, maximum = 10_000_000)]
     amount_cents: u64,
 }
 
 /// A checkout that was begun.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BegunCheckout)]
 pub(crate) struct Begun {
     /// Its number, for `GET /v1/billing/checkouts/{id}`.
     checkout_id: u64,
@@ -56,13 +61,15 @@ pub(crate) struct Begun {
     /// What will be credited.
     amount_micros: u64,
     /// Until when it can be paid, RFC 3339.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// How it stands.
     status: Status,
 }
 
 /// Whether the money has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PaymentStatus)]
 #[serde(rename_all = "snake_case")]
 enum Status {
     /// It has, and is credited.
@@ -74,7 +81,8 @@ enum Status {
 }
 
 /// How a checkout stands.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Checkout)]
 pub(crate) struct Standing {
     /// Its number.
     checkout_id: u64,
@@ -91,11 +99,34 @@ pub(crate) struct Standing {
     /// The same in KAI, as an exact decimal.
     amount_kai: Kai,
     /// When it began, RFC 3339.
+    #[schema(format = DateTime)]
     created_at: String,
     /// When it last changed, RFC 3339.
+    #[schema(format = DateTime)]
     changed_at: String,
 }
 
+/// Buy credits.
+///
+/// The answer says where to pay by card; once that is done, the credits are added. If it is not known whether there is such a
+/// page, the answer is 202, and `GET /v1/billing/checkouts/{id}` has the page a minute or two later. It takes the scope write.
+#[utoipa::path(
+    post,
+    path = "/v1/billing/stripe/checkout",
+    operation_id = "begin_checkout",
+    tag = "billing",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got.")),
+    request_body = Wish,
+    responses(
+        (status = 201, description = "Where to pay.", body = Begun),
+        (status = 202, description = "It is begun, and not yet known where to pay.", body = Begun),
+        (status = 409, description = "`idempotency_in_progress`: ask again."),
+        (status = 422, description = "`idempotency_key_reused`: the name was given to another request."),
+        (status = 502, description = "`payments_refused`: the operator's account at the payment provider is not in order."),
+        (status = 503, description = "`payments_unavailable`: nothing was begun, try again; or `payments_disabled`."),
+    ),
+)]
 pub(crate) async fn begin(
     State(app): State<App>,
     member: Member,
@@ -133,10 +164,24 @@ pub(crate) async fn begin(
     }
 }
 
+/// How does a checkout stand?
+///
+/// `settled`, `not_settled`, or `unknown` while Stripe has to be asked. Stripe is asked at once, if it answers in time.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/checkouts/{id}",
+    operation_id = "checkout",
+    tag = "billing",
+    params(("id" = u64, Path, description = "`checkout_id` of the answer that began it.", example = 1)),
+    responses(
+        (status = 200, description = "How it stands.", body = Standing),
+        (status = 404, description = "`unknown_checkout`: there is none, or it is another user's."),
+    ),
+)]
 pub(crate) async fn checkout(
     State(app): State<App>,
     member: Member,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Problem> {
     let accounts = app.accounts()?;
     let payments = accounts.records.payments();
@@ -165,6 +210,15 @@ pub(crate) async fn checkout(
     Ok(fresh(Json(Standing::new(checkout, status))))
 }
 
+/// Where a customer comes back to who has paid.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/stripe/done",
+    operation_id = "checkout_done",
+    tag = "billing",
+    security((), ("key" = [])),
+    responses((status = 200, description = "A page for people.", body = String, content_type = "text/html")),
+)]
 pub(crate) async fn done() -> Html<&'static str> {
     Html(
         "<!doctype html><meta charset=\"utf-8\"><title>Thank you</title><h1>Thank you</h1>\
@@ -172,6 +226,15 @@ pub(crate) async fn done() -> Html<&'static str> {
     )
 }
 
+/// Where a customer comes back to who has not paid.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/stripe/cancelled",
+    operation_id = "checkout_cancelled",
+    tag = "billing",
+    security((), ("key" = [])),
+    responses((status = 200, description = "A page for people.", body = String, content_type = "text/html")),
+)]
 pub(crate) async fn cancelled() -> Html<&'static str> {
     Html(
         "<!doctype html><meta charset=\"utf-8\"><title>Not paid</title><h1>Not paid</h1>\

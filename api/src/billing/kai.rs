@@ -5,15 +5,18 @@ use std::fmt;
 use ledger::Micros;
 use serde::{Serialize, Serializer, ser::Error};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 const MICROS_PER_KAI: u64 = 1_000_000;
 
 /// An amount as a decimal of at least two and at most six places, such as `10.00` or `0.000005`; in JSON it is text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ToSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schema(value_type = String, example = "10.00", pattern = r"^-?[0-9]+\.[0-9]{2,6}$")]
 pub(crate) struct Kai(i64);
 
 /// The same as a number of JSON, for clients that expect one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ToSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schema(value_type = f64, example = 42.18)]
 pub(crate) struct Usd(pub(crate) Micros);
 
 impl Kai {

@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 use stripe::Event;
+use utoipa::ToSchema;
 
 use super::fulfilment::{Effect, Fulfilment};
 use crate::{
@@ -20,12 +21,30 @@ use crate::{
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What Stripe is answered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookReceived)]
 pub(crate) struct Received {
     /// Always true.
     received: bool,
 }
 
+/// Stripe tells what happened.
+///
+/// For Stripe alone, whose signature is asked for in the place of a key. The answer is 200 once the effect is kept for good.
+#[utoipa::path(
+    post,
+    path = "/v1/billing/stripe/webhook",
+    operation_id = "stripe_webhook",
+    tag = "billing",
+    params(("Stripe-Signature" = Option<String>, Header, description = "When and by whom the body was signed.")),
+    request_body(content = Object, description = "An event, as Stripe describes it."),
+    responses(
+        (status = 200, description = "It had its effect, now or before, or has none.", body = Received),
+        (status = 400, description = "`invalid_signature`, `invalid_event`, or `wrong_mode`: test money and real money differ."),
+        (status = 422, description = "`payment_mismatch`: what was paid is not what was agreed, and is credited by nobody."),
+        (status = 503, description = "It could not be kept for good: tell it again. Or `payments_disabled`, `webhook_disabled`."),
+    ),
+)]
 pub(crate) async fn webhook(State(app): State<App>, headers: HeaderMap, Raw(body): Raw) -> Result<Response, Problem> {
     let accounts = app.accounts()?;
     let cards = accounts.cards()?;
