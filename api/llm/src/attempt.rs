@@ -46,6 +46,8 @@ pub struct Attempt {
     pub request: Arc<ChatRequest>,
     /// The caller pays the provider with a key of its own.
     pub is_own_key: bool,
+    /// An attempt before was cut within its answer, and this one says it again: see [`Rescue`](crate::Rescue).
+    pub is_rescue: bool,
 }
 
 /// How an attempt ended.

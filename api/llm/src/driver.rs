@@ -66,12 +66,30 @@ pub struct Call {
     pub request: Arc<ChatRequest>,
     /// Who is asked, in this order.
     pub targets: Vec<Arc<Model>>,
-    /// The caller's own key, in place of ours; it is forgotten with the call.
+    /// The caller's own key, in place of ours; it is forgotten with the call. It is the key of the first target's provider,
+    /// and targets of others are not asked.
     pub own_key: Option<Secret>,
     /// Spreads the waits of many calls.
     pub seed: u64,
     /// Who is told of each attempt.
     pub attempts: Arc<dyn Attempts>,
+}
+
+impl Call {
+    /// Whether the caller's own key is none of `model`'s business.
+    fn is_stranger(&self, model: &Model) -> bool {
+        let first = self.targets.first().map(|first| &first.provider.name);
+        self.own_key.is_some() && first != Some(&model.provider.name)
+    }
+}
+
+/// Who is asked now, and where the numbers of attempts and the time stand.
+pub(crate) struct Round<'a> {
+    pub(crate) targets: &'a [Arc<Model>],
+    /// The attempts before.
+    pub(crate) after: u32,
+    pub(crate) deadline: Instant,
+    pub(crate) is_rescue: bool,
 }
 
 /// Sends calls. One for the process: it keeps the connections.
@@ -109,14 +127,18 @@ impl Driver {
     /// The [`Failure`] of the last attempt, if no target answered.
     pub async fn open(&self, call: &Call) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.limits.total;
-        let mut number = 0;
+        self.ask(call, Round { targets: &call.targets, after: 0, deadline, is_rescue: false }).await
+    }
+
+    pub(crate) async fn ask(&self, call: &Call, round: Round<'_>) -> Result<Answer, Failure> {
+        let mut number = round.after;
         let mut last: Option<Failure> = None;
         let mut context_above = 0;
-        for (place, model) in call.targets.iter().enumerate() {
-            if model.config.context_tokens <= context_above {
+        for (place, model) in round.targets.iter().enumerate() {
+            if model.config.context_tokens <= context_above || call.is_stranger(model) {
                 continue;
             }
-            let is_last = place + 1 == call.targets.len();
+            let is_last = place + 1 == round.targets.len();
             for retry in 0..=self.limits.retries {
                 if number == self.limits.attempts {
                     return Err(last.unwrap_or_else(nobody));
@@ -126,7 +148,7 @@ impl Driver {
                     break;
                 }
                 number += 1;
-                let failure = match self.attempt(call, model, number, deadline).await {
+                let failure = match self.attempt(call, model, number, &round).await {
                     Ok(answer) => return Ok(answer),
                     Err(failure) if failure.kind.fails_over() => failure,
                     Err(failure) => return Err(failure),
@@ -137,7 +159,7 @@ impl Driver {
                 let wait = self.wait(call, retry, number, is_last, &failure);
                 last = Some(failure);
                 match wait {
-                    Some(wait) if Instant::now() + wait < deadline => sleep(wait).await,
+                    Some(wait) if Instant::now() + wait < round.deadline => sleep(wait).await,
                     _ => break,
                 }
             }
@@ -176,13 +198,15 @@ impl Driver {
         call: &Call,
         model: &Arc<Model>,
         number: u32,
-        deadline: Instant,
+        round: &Round<'_>,
     ) -> Result<Answer, Failure> {
+        let deadline = round.deadline;
         let attempt = Attempt {
             number,
             model: Arc::clone(model),
             request: Arc::clone(&call.request),
             is_own_key: call.own_key.is_some(),
+            is_rescue: round.is_rescue,
         };
         // A full queue in this process empties by itself: its circuit stays closed.
         let has_circuit = !attempt.is_own_key && model.provider.is_remote();

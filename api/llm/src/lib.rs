@@ -24,6 +24,7 @@ mod parse;
 pub mod providers;
 pub mod reply;
 mod request;
+mod rescue;
 pub mod routing;
 mod secret;
 pub mod sse;
@@ -42,5 +43,6 @@ pub use request::{
     Assistant, BODY_BYTES_MAX, Capability, ChatRequest, Effort, Format, Image, MESSAGES_MAX, Message, Part, Reasoning,
     Sampling, Tool, ToolCall, ToolChoice, Verbosity,
 };
+pub use rescue::Rescue;
 pub use secret::Secret;
 pub use usage::{Source, Tokens, Usage, estimate_tokens};

@@ -190,6 +190,19 @@ async fn a_callers_own_key_is_sent_once_and_told_nowhere() {
 }
 
 #[tokio::test]
+async fn a_callers_own_key_goes_to_its_provider_and_to_no_other() {
+    let first = Upstream::new(|_| Reply::Status(500, "", Value::Null)).await;
+    let other = Upstream::new(|_| answer(&["hi"], 1, 1)).await;
+    let provider = llm::Provider::http("another", Dialect::Openai, &other.url(), None);
+    let config = crate::wire::model("other", "another", llm::Thinking::None);
+    let stranger = Arc::new(llm::Model { config, provider: Arc::new(provider) });
+    let model = target("m", Dialect::Openai, &first);
+    let call = Call { own_key: Secret::new("sk-own"), ..call(&[&model, &stranger], &Arc::default()) };
+    assert_eq!(driver(LIMITS).open(&call).await.err().unwrap().kind, FailureKind::Server);
+    assert_eq!((first.seen().len(), other.seen().len()), (3, 0));
+}
+
+#[tokio::test]
 async fn a_call_has_an_end_whatever_its_providers_do() {
     let upstream = Upstream::new(|_| Reply::Stream(vec![chunk("a"), Step::Stall])).await;
     let model = target("m", Dialect::Openai, &upstream);
