@@ -24,6 +24,9 @@ use crate::{
 /// The longest body of an error that is read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
+/// Connections to one provider that are kept for the next call.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -62,7 +65,8 @@ impl Default for Limits {
 
 /// What is to be answered, and by whom.
 pub struct Call {
-    /// The request, with the reasoning of its route and its most tokens settled.
+    /// The request, with the reasoning of its route and its most tokens settled. With `stream`, also for a client that wants
+    /// the whole: only a stream shows that a provider is silent, and how much came of an answer that was cut.
     pub request: Arc<ChatRequest>,
     /// Who is asked, in this order.
     pub targets: Vec<Arc<Model>>,
@@ -111,6 +115,7 @@ impl Driver {
             .redirect(reqwest::redirect::Policy::none())
             .no_gzip()
             .tcp_nodelay(true)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build()?;
         Ok(Self { http, limits, breakers })
     }
@@ -215,12 +220,16 @@ impl Driver {
         let prepared = self.prepare(call, model, key.as_ref())?;
         let first_token_by = (Instant::now() + self.limits.first_token).min(deadline);
         let mut running = Running::new(attempt, Arc::clone(&call.attempts), breakers);
-        let by = if call.request.stream { first_token_by } else { deadline };
+        let late = if call.request.stream && first_token_by < deadline {
+            Late { by: first_token_by, kind: FailureKind::FirstToken }
+        } else {
+            Late { by: deadline, kind: FailureKind::Total }
+        };
         let source = match prepared {
             Prepared::Http { request, body, dialect } => {
                 let leave = running.begin();
-                match self.dispatch(*request, body, leave, by).await {
-                    Ok(Ok(response)) => receive(response, dialect, call.request.stream, by).await,
+                match dispatch(*request, body, leave, &late).await {
+                    Ok(Ok(response)) => receive(response, dialect, call.request.stream, late.by).await,
                     Ok(Err(refused)) => {
                         running.forget();
                         return Err(Failure::new(FailureKind::Refused, refused.0));
@@ -263,41 +272,6 @@ impl Driver {
             Endpoint::Local(local) => Ok(Prepared::Local(local.clone())),
         }
     }
-
-    /// Connects and asks leave at once; the body follows when both are there. Leave is always waited for, so that
-    /// whoever gives it also hears of the end.
-    async fn dispatch(
-        &self,
-        request: reqwest::RequestBuilder,
-        body: Vec<u8>,
-        leave: impl Future<Output = Result<(), Refused>>,
-        by: Instant,
-    ) -> Result<Result<reqwest::Response, Refused>, Failure> {
-        let (open, body) = Gated::new(body);
-        let mut leave = pin!(leave);
-        let mut sent = pin!(timeout_at(by, request.body(reqwest::Body::wrap(body)).send()));
-        // Leave first: where it is there at once, headers and body share a packet.
-        let response = tokio::select! {
-            biased;
-            leave = &mut leave => match leave {
-                Ok(()) => {
-                    // A request that has failed meanwhile does not listen any more.
-                    let _ = open.send(());
-                    sent.await
-                }
-                Err(refused) => return Ok(Err(refused)),
-            },
-            response = &mut sent => match leave.await {
-                Ok(()) => response,
-                Err(refused) => return Ok(Err(refused)),
-            },
-        };
-        match response {
-            Ok(Ok(response)) => Ok(Ok(response)),
-            Ok(Err(error)) => Err(Failure::new(FailureKind::Connect, deepest(&error))),
-            Err(_) => Err(Failure::new(FailureKind::FirstToken, "the provider did not answer in time")),
-        }
-    }
 }
 
 enum Prepared {
@@ -308,6 +282,46 @@ enum Prepared {
     },
     #[cfg(feature = "local")]
     Local(crate::providers::local::Local),
+}
+
+/// By when an answer must have begun, and what it is if it has not.
+struct Late {
+    by: Instant,
+    kind: FailureKind,
+}
+
+/// Connects and asks leave at once; the body follows when both are there. Leave is always waited for, so that
+/// whoever gives it also hears of the end.
+async fn dispatch(
+    request: reqwest::RequestBuilder,
+    body: Vec<u8>,
+    leave: impl Future<Output = Result<(), Refused>>,
+    late: &Late,
+) -> Result<Result<reqwest::Response, Refused>, Failure> {
+    let (open, body) = Gated::new(body);
+    let mut leave = pin!(leave);
+    let mut sent = pin!(timeout_at(late.by, request.body(reqwest::Body::wrap(body)).send()));
+    // Leave first: where it is there at once, headers and body share a packet.
+    let response = tokio::select! {
+        biased;
+        leave = &mut leave => match leave {
+            Ok(()) => {
+                // A request that has failed meanwhile does not listen any more.
+                let _ = open.send(());
+                sent.await
+            }
+            Err(refused) => return Ok(Err(refused)),
+        },
+        response = &mut sent => match leave.await {
+            Ok(()) => response,
+            Err(refused) => return Ok(Err(refused)),
+        },
+    };
+    match response {
+        Ok(Ok(response)) => Ok(Ok(response)),
+        Ok(Err(error)) => Err(Failure::new(FailureKind::Connect, deepest(&error))),
+        Err(_) => Err(Failure::new(late.kind, "the provider did not answer in time")),
+    }
 }
 
 /// Takes an answer whose headers are here.

@@ -210,6 +210,12 @@ async fn a_call_has_an_end_whatever_its_providers_do() {
     let (_, failure) = ask(&driver(limits), &[&model], &Arc::default()).await.part();
     assert_eq!(failure.kind, FailureKind::Total);
 
+    let upstream = Upstream::new(|_| Reply::Silent).await;
+    let model = target("m", Dialect::Openai, &upstream);
+    let mut whole = call(&[&model], &Arc::default());
+    Arc::make_mut(&mut whole.request).stream = false;
+    assert_eq!(driver(limits).open(&whole).await.err().unwrap().kind, FailureKind::Total);
+
     let upstream = Upstream::new(|_| Reply::Status(503, "retry-after-ms: 900\r\n", Value::Null)).await;
     let model = target("m", Dialect::Openai, &upstream);
     let failure = ask(&driver(limits), &[&model], &Arc::default()).await.nothing();
