@@ -8,7 +8,8 @@
 //! - **No price, no call.** A [`Model`] without a [`Price`] cannot be said, and what is not in the [`Catalog`] is not asked.
 //! - **Every attempt is told.** [`Attempts`] hears of each attempt before a byte of its prompt leaves, at its first token,
 //!   and at its end, which comes exactly once, also for a caller that goes away. Money is the business of whoever listens.
-//! - **Nothing is repeated once it was seen.** Retries and failover happen before the first visible token, never after.
+//! - **Nothing is repeated once it was seen.** Retries and failover happen before the first visible token; after it a
+//!   [`Rescue`] goes on only where another answer says the same, letter by letter.
 //! - **Tokens are counted in disjoint [`Tokens`] buckets**, and what the provider said is kept beside them.
 //!
 //! # A call, as a route makes it
@@ -29,7 +30,7 @@
 //!     let wants_stream = std::mem::replace(&mut request.stream, true);
 //!     request.reasoning = route.reasoning;
 //!     // What is held for it, and how much can be written for the money there is.
-//!     let (price, input) = (route.targets[0].config.price, request.estimate_input());
+//!     let (price, input) = (route.targets[0].config.price, request.input_max());
 //!     let output = price.affordable(1_000_000, input, 1024).ok_or("insufficient funds")?;
 //!     request.output_tokens_max = Some(output.try_into()?);
 //!

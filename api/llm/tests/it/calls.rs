@@ -123,7 +123,7 @@ async fn a_reader_that_leaves_at_any_piece_ends_the_attempt_once_with_what_was_g
         let usage = end.usage.unwrap();
         assert_eq!(usage.source, Source::Estimated);
         let seen = taken.max(1) as u64;
-        assert!((seen * 4).div_ceil(3) <= usage.tokens.output && usage.tokens.output <= 8, "{taken}: {usage:?}");
+        assert!(seen <= usage.tokens.output && usage.tokens.output <= PIECES as u64, "{taken}: {usage:?}");
         assert!(usage.tokens.input > 0);
     }
 }
@@ -138,7 +138,7 @@ async fn a_placeholder_of_usage_is_not_the_bill_of_a_cut_stream() {
     let (_, failure) = ask(&driver(LIMITS), &[&model], &listener).await.part();
     assert_eq!(failure.kind, FailureKind::Cut);
     let usage = listener.ends().remove(0).usage.unwrap();
-    assert_eq!((usage.tokens, usage.source), (tokens(25, 5, 0, 6, 0), Source::Estimated));
+    assert_eq!((usage.tokens, usage.source), (tokens(25, 5, 0, 5, 0), Source::Estimated));
     assert_eq!(usage.raw["input_tokens"], json!(25));
 }
 
