@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: the workspace, the ring under loom, real clients and, where they are installed, a real PostgreSQL and a real
-# QuestDB (Java 17, Maven). Prepares what they need under target/.
+# QuestDB (Java 17, Maven); with KANDLE_WITH_LOCAL_MODEL=1 a real language model. Prepares what they need under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,9 +10,9 @@ need python3 "install python3 with its venv module"
 
 venv=target/clients
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import websockets, requests, polars, pandas, pyarrow, stripe, schemathesis' 2>/dev/null ||
-  "$venv/bin/pip" install --quiet 'websockets>=14,<17' requests polars pandas pyarrow 'stripe==16.1.0' 'schemathesis>=4,<5'
-export KANDLE_PYTHON="$PWD/$venv/bin/python"
+"$venv/bin/python" -c 'import websockets, requests, polars, pandas, pyarrow, stripe, schemathesis, llmock' 2>/dev/null ||
+  "$venv/bin/pip" install --quiet 'websockets>=14,<17' requests polars pandas pyarrow 'stripe==16.1.0' 'schemathesis>=4,<5' 'llmock==0.2.2'
+export KANDLE_PYTHON="$PWD/$venv/bin/python" KANDLE_LLMOCK="$PWD/$venv/bin/llmock"
 if command -v node >/dev/null; then KANDLE_NODE=$(command -v node); export KANDLE_NODE; fi
 
 free_ports() { # as many as asked for, of the loopback
@@ -45,5 +45,8 @@ fi
 
 # Most suites of the program wait for moments to come: more threads than processors wait together.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --quiet "$@"
+if [ -n "${KANDLE_WITH_LOCAL_MODEL:-}" ]; then # Ten minutes to compile.
+  KANDLE_LOCAL_MODEL=$(bash api/llm/model/fetch.sh) cargo test --quiet -p llm --features local
+fi
 echo "the ring, every interleaving:"
 RUSTFLAGS="--cfg loom" cargo test --quiet --release -p engine --lib --target-dir target/loom loom_

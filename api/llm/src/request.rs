@@ -338,19 +338,33 @@ impl ChatRequest {
         .filter_map(|(is_needed, capability)| is_needed.then_some(capability))
     }
 
-    /// About how many tokens a model reads for this, rounded up: for holds, for routes, and where nobody counted.
+    /// About how many tokens a model reads for this: for routes, and where nobody counted.
     #[must_use]
     pub fn estimate_input(&self) -> u64 {
-        let characters = |text: &str| text.len() as u64;
+        let (bytes, others) = self.measure();
+        estimate_tokens(bytes) + others
+    }
+
+    /// As many tokens as a model reads for this and hardly ever more: what is held for the input. Text of few bytes a
+    /// token, such as numbers, has two.
+    #[must_use]
+    pub fn input_max(&self) -> u64 {
+        let (bytes, others) = self.measure();
+        bytes.div_ceil(2) + others
+    }
+
+    /// The bytes of all text, and the tokens of all else.
+    fn measure(&self) -> (u64, u64) {
+        let bytes = |text: &str| text.len() as u64;
         let mut images = 0;
         let mut total = 0;
         for message in &self.messages {
             total += match message {
-                Message::System { text, .. } | Message::Tool { text, .. } => characters(text),
+                Message::System { text, .. } | Message::Tool { text, .. } => bytes(text),
                 Message::User { parts, .. } => parts
                     .iter()
                     .map(|part| match part {
-                        Part::Text(text) => characters(text),
+                        Part::Text(text) => bytes(text),
                         Part::Image { .. } => {
                             images += 1;
                             0
@@ -358,18 +372,35 @@ impl ChatRequest {
                     })
                     .sum(),
                 Message::Assistant(said) => {
-                    let calls = said.tool_calls.iter().map(|call| characters(&call.name) + characters(&call.arguments));
-                    said.text.as_deref().map_or(0, characters) + calls.sum::<u64>()
+                    let calls = said.tool_calls.iter().map(|call| bytes(&call.name) + bytes(&call.arguments));
+                    said.text.as_deref().map_or(0, bytes) + calls.sum::<u64>()
                 }
             };
         }
         for tool in &self.tools {
-            total += characters(&tool.name) + tool.description.as_deref().map_or(0, characters);
-            total += tool.parameters.as_ref().map_or(0, |schema| characters(&schema.to_string()));
+            total += bytes(&tool.name) + tool.description.as_deref().map_or(0, bytes);
+            total += tool.parameters.as_ref().map_or(0, |schema| bytes(&schema.to_string()));
         }
         if let Format::JsonSchema { schema, .. } = &self.format {
-            total += characters(&schema.to_string());
+            total += bytes(&schema.to_string());
         }
-        estimate_tokens(total) + IMAGE_TOKENS * images + MESSAGE_TOKENS * self.messages.len() as u64
+        (total, IMAGE_TOKENS * images + MESSAGE_TOKENS * self.messages.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_for_the_input_is_more_than_what_it_is_about() {
+        let image = Image::Url("https://x.test/a.png".into());
+        let parts = vec![Part::Text("12345678".into()), Part::Image { image, detail: None }];
+        let mut request = ChatRequest::new("m", vec![Message::User { parts, name: None }]);
+        assert_eq!(request.estimate_input(), 2 + IMAGE_TOKENS + MESSAGE_TOKENS);
+        assert_eq!(request.input_max(), 4 + IMAGE_TOKENS + MESSAGE_TOKENS);
+        let parameters = Some(serde_json::json!({"type": "object"}));
+        request.tools.push(Tool { name: "four".into(), description: None, parameters, strict: None });
+        assert_eq!(request.estimate_input(), 2 + 1 + 5 + IMAGE_TOKENS + MESSAGE_TOKENS);
     }
 }

@@ -6,9 +6,9 @@
 
 use serde_json::Value;
 
-/// Characters of a token, where nobody counted: the mean of English text in the vocabularies in use is four, of code and
-/// other languages less.
-const CHARACTERS_PER_TOKEN: u64 = 3;
+/// Bytes of a token, where nobody counted: the mean of English text in the vocabularies in use. Other languages have more
+/// tokens a character and more bytes a character.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// Tokens by what they cost. The buckets are disjoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -85,10 +85,10 @@ impl Usage {
     }
 }
 
-/// About how many tokens `characters` are, rounded up.
+/// About how many tokens a text of so many `bytes` is, rounded up: what is billed where nobody counted.
 #[must_use]
-pub fn estimate_tokens(characters: u64) -> u64 {
-    characters.div_ceil(CHARACTERS_PER_TOKEN)
+pub fn estimate_tokens(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN)
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ async fn s08_a_stream_that_is_cut_says_so_and_is_not_started_anew() {
     assert_eq!((first.seen().len(), second.seen().len()), (1, 0));
     let usage = listener.ends()[0].usage.clone().unwrap();
     assert_eq!(usage.source, Source::Estimated);
-    assert!(usage.tokens.output >= 40, "what was generated is not free: {usage:?}");
+    assert!(usage.tokens.output >= 30, "what was generated is not free: {usage:?}");
 
     // The same without an error of the connection: the body just ends too early.
     let ([_first, _second], [model, spare]) = pair(|_| forty_of_sixty(chunk("t40"))).await;

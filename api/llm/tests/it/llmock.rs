@@ -1,7 +1,6 @@
 //! [llmock](https://pypi.org/project/llmock/) as provider and as judge: it fails as scripted and says whether we behaved.
 //!
-//! `KANDLE_LLMOCK` names its program, as `pip install llmock==0.2.2` puts it into a virtual environment; with
-//! `KANDLE_REQUIRE_LLMOCK=1` its absence is a failure.
+//! `KANDLE_LLMOCK` names its program, which `tests/run.sh` installs; with `KANDLE_REQUIRE_CLIENTS=1` its absence is a failure.
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
@@ -18,11 +17,12 @@ use crate::{
     wire,
 };
 
-/// Waits that a judge of back-offs can tell apart.
+/// Waits that a judge of back-offs can tell apart, and that a busy machine does not blur.
 const PATIENT: Limits = Limits {
-    backoff: Duration::from_millis(200),
-    idle: Duration::from_millis(500),
-    first_token: Duration::from_secs(5),
+    backoff: Duration::from_millis(400),
+    idle: Duration::from_secs(2),
+    first_token: Duration::from_secs(10),
+    wait: Duration::from_secs(2),
     ..LIMITS
 };
 
@@ -35,7 +35,7 @@ struct Llmock {
 impl Llmock {
     async fn start() -> Option<Self> {
         let program = std::env::var_os("KANDLE_LLMOCK");
-        let is_needed = std::env::var("KANDLE_REQUIRE_LLMOCK").is_ok_and(|value| value == "1");
+        let is_needed = std::env::var("KANDLE_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
         assert!(program.is_some() || !is_needed, "KANDLE_LLMOCK is not set");
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let mut process = Command::new(program?)

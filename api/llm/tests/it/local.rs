@@ -1,5 +1,5 @@
-//! The model in this process, with its real weights: `KANDLE_LOCAL_MODEL` names the file that `model/fetch.sh` brings; with
-//! `KANDLE_REQUIRE_LOCAL_MODEL=1` its absence is a failure.
+//! The model in this process, with its real weights: `KANDLE_LOCAL_MODEL` names the file that `model/fetch.sh` brings;
+//! with `KANDLE_REQUIRE_LOCAL_MODEL=1` its absence is a failure.
 
 use std::{
     path::PathBuf,

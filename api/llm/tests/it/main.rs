@@ -12,6 +12,7 @@ mod local;
 mod openai;
 mod reply;
 mod request;
+mod rescue;
 mod routing;
 mod stage;
 mod upstream;
