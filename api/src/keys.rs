@@ -7,32 +7,37 @@ mod list;
 mod mint;
 mod revoke;
 
-use axum::routing::{delete, get};
 use ledger::Micros;
 use records::ApiKey;
 use serde::Serialize;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{access::stored_scope, moment, routes::App};
+use crate::{access::stored_scope, moment, openapi::ApiScope, routes::App};
 
 pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .route("/v1/auth/api-keys", get(list::list).post(mint::mint))
-        .route("/v1/auth/api-keys/{key_id}", delete(revoke::revoke))
+    OpenApiRouter::new().routes(routes!(list::list, mint::mint)).routes(routes!(revoke::revoke))
 }
 
 /// A key, as its user sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKey)]
 struct Key {
     key_id: u64,
     name: String,
     /// Its first characters, to tell it from others.
+    #[schema(example = "kai-9fQz")]
     prefix: String,
+    #[schema(value_type = Vec<ApiScope>)]
     scopes: &'static [&'static str],
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// As of some seconds ago.
+    #[schema(format = DateTime)]
     last_used_at: Option<String>,
+    #[schema(format = DateTime)]
     revoked_at: Option<String>,
     spend_cap_micros: Option<u64>,
     /// Of its cap; `null` if it has none.

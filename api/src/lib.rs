@@ -1,8 +1,10 @@
-//! HTTP sidecar: health, market symbols, candles, trades and tickers, metrics. It asks a [`View`] and a store, and knows
-//! neither feeds nor shards.
+//! HTTP sidecar: the market, accounts, money, health and metrics. It asks a [`View`], a store and the records, and knows neither
+//! feeds nor shards.
 //!
-//! `view` (what can be asked) → `routes` (which path asks it, request ids) → `market` (candles and trades, stored and
-//! running) → `error` (what a request is answered with otherwise). Read `routes` first.
+//! `routes` (which path asks what, in the `shell` that all answers have) → `access` (who asks, and how often: `limits`, `tiers`)
+//! → one folder for each kind of question: `market` (candles and trades, stored and running; `view` is the running system),
+//! `users` and `keys` with `accounts`, `billing`. What they share: `given` and `body` (what is asked), `once` (asked again),
+//! `problem` and `error` (what is answered otherwise), `moment`. `openapi` says it all. Read `routes` first.
 
 mod access;
 mod accounts;
@@ -15,6 +17,7 @@ pub mod limits;
 mod market;
 mod moment;
 mod once;
+mod openapi;
 mod problem;
 pub mod routes;
 mod segment;

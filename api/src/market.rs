@@ -2,7 +2,7 @@
 //!
 //! `query` (what can be asked) → `subject` (of which instrument) → `page` (which candles: `level` reads one interval from the
 //! store and the running engine, `cover` takes shorter ones where it has holes, `rollup` merges them, `fill` closes holes) →
-//! `answer` (tag, caching, next page) → `json`, `csv`, `arrow` (how rows are written, in `chunks`); `kept` has pages that can change no
+//! `answer` (tag, caching, next page) → `json`, `csv`, `arrow` (how rows are written, in `chunks`; `shapes` describes them); `kept` has pages that can change no
 //! more. Read `page` first.
 
 mod answer;
@@ -20,6 +20,7 @@ mod nearest;
 mod page;
 mod query;
 mod rollup;
+mod shapes;
 mod subject;
 mod trades;
 
@@ -30,12 +31,14 @@ use axum::{
     extract::{RawQuery, State},
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use bytes::Bytes;
 use engine::{json::write_ticker, market::Timestamp};
 use store::StoredCandle;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use self::{
     answer::{Head, Tag, sure},
@@ -61,11 +64,37 @@ type Shared = Arc<dyn View>;
 /// The routes below `/v1/market` that tell prices. A symbol may have slashes, escaped or not.
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .route("/v1/market/ohlcv/{*symbol}", get(ohlcv).layer(Extension(Arc::new(Kept::default()))))
-        .route("/v1/market/trades/{*symbol}", get(trades))
-        .route("/v1/market/ticker", get(ticker))
+        .routes(routes!(ohlcv).layer(Extension(Arc::new(Kept::default()))))
+        .routes(routes!(trades))
+        .routes(routes!(ticker))
 }
 
+/// Candles of an instrument.
+///
+/// Oldest first; without `start`, the newest. Pages that can change no more may be kept for good.
+#[utoipa::path(
+    get,
+    path = "/v1/market/ohlcv/{*symbol}",
+    tag = "market",
+    security((), ("key" = [])),
+    params(("symbol" = String, Path, description = "An alias or an instrument; slashes may be escaped.", example = "BTC"), shapes::CandleQuery),
+    responses(
+        (status = 200, description = "A page of candles.",
+            headers(
+                ("ETag" = String, description = "The page's tag, for `If-None-Match`."),
+                ("Link" = String, description = "The next page, if there is one."),
+                ("X-Next-Cursor" = String, description = "The same as a cursor."),
+            ),
+            content(
+                (shapes::CandlePage = "application/json"),
+                (String = "text/csv"),
+                (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            )),
+        (status = 304, description = "The client has the page already."),
+        (status = 404, description = "Nothing is known of the symbol; `suggestions` has the nearest names."),
+        (status = 406, description = "A number of the page is beyond what the format can hold."),
+    ),
+)]
 async fn ohlcv(
     State(view): State<Shared>,
     Extension(kept): Extension<Arc<Kept>>,
@@ -128,6 +157,32 @@ fn encoded(
     })
 }
 
+/// Trades of an instrument.
+///
+/// Oldest first; without `start`, the newest.
+#[utoipa::path(
+    get,
+    path = "/v1/market/trades/{*symbol}",
+    tag = "market",
+    security((), ("key" = [])),
+    params(("symbol" = String, Path, description = "An alias or an instrument; slashes may be escaped.", example = "BTC"), shapes::TradeQuery),
+    responses(
+        (status = 200, description = "A page of trades.",
+            headers(
+                ("ETag" = String, description = "The page's tag, for `If-None-Match`."),
+                ("Link" = String, description = "The next page, if there is one."),
+                ("X-Next-Cursor" = String, description = "The same as a cursor."),
+            ),
+            content(
+                (shapes::TradePage = "application/json"),
+                (String = "text/csv"),
+                (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            )),
+        (status = 304, description = "The client has the page already."),
+        (status = 404, description = "Nothing is known of the symbol; `suggestions` has the nearest names."),
+        (status = 406, description = "A number of the page is beyond what the format can hold."),
+    ),
+)]
 async fn trades(
     State(view): State<Shared>,
     Segment(symbol): Segment,
@@ -160,7 +215,20 @@ async fn trades(
     }
 }
 
-/// `{"tickers":[…]}` of the symbols that were asked for, or of all; a symbol that has not traded is left out.
+/// Last prices.
+///
+/// Of the symbols that were asked for, or of all; a symbol that has not traded is left out.
+#[utoipa::path(
+    get,
+    path = "/v1/market/ticker",
+    tag = "market",
+    security((), ("key" = [])),
+    params(shapes::TickerQuery),
+    responses(
+        (status = 200, description = "Tickers.", body = shapes::Tickers),
+        (status = 404, description = "Nothing is known of a symbol; `suggestions` has the nearest names."),
+    ),
+)]
 async fn ticker(State(view): State<Shared>, RawQuery(text): RawQuery) -> Result<Response, ApiError> {
     let (names, form) = query::tickers(&text.unwrap_or_default())?;
     let listing = |name: &String| {

@@ -113,14 +113,26 @@ impl IntoResponse for Problem {
 
 /// Which clients a route is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub(crate) enum Family {
     Plain,
     Detail,
     OpenAi,
 }
 
 impl Family {
-    fn of(path: &str) -> Self {
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Detail, Self::OpenAi];
+
+    /// Its name in the document.
+    pub(crate) fn schema(self) -> &'static str {
+        match self {
+            Self::Plain => "Problem",
+            Self::Detail => "DetailedProblem",
+            Self::OpenAi => "OpenAiProblem",
+        }
+    }
+
+    /// That of a path.
+    pub(crate) fn of(path: &str) -> Self {
         let below = |base: &&str| path.strip_prefix(*base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if OPENAI.iter().any(&below) {
             Self::OpenAi

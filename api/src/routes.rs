@@ -8,25 +8,21 @@ use axum::{
     http::{Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use serde::Serialize;
-use serde_json::json;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::{
     access::{Access, gate},
     accounts::Accounts,
-    billing, keys, market,
+    billing, keys, market, openapi,
     problem::Problem,
     shell::{in_time, shell},
     users,
-    view::{SymbolStatus, View},
+    view::{Health, SymbolStatus, View},
 };
 
-const ROUTES: &str = "/v1/ws, /v1/health, /v1/ping, /v1/market/symbols, /v1/market/ohlcv/SYMBOL, \
-    /v1/market/trades/SYMBOL, /v1/market/ticker, /v1/billing/balance, /v1/billing/usage, /v1/billing/statement, \
-    /v1/billing/stripe/checkout, /v1/billing/checkouts/ID, /v1/usage, /v1/audit, /metrics";
 /// The longest part of an unknown path that an error repeats.
 const PATH_CHARS_MAX: usize = 120;
 
@@ -69,17 +65,18 @@ impl App {
 /// web pages that may read answers; none stands for all.
 pub fn router(app: App, origins: &[String]) -> Router {
     let start_ms = app.view.now_ms();
-    let (routes, _document) = OpenApiRouter::new()
-        .route("/v1/health", get(health))
-        .route("/v1/ping", get(ping))
-        .route("/v1/market/symbols", get(symbols))
-        .route("/metrics", get(metrics))
+    let (routes, document) = openapi::routes()
+        .routes(routes!(health))
+        .routes(routes!(ping))
+        .routes(routes!(symbols))
+        .routes(routes!(metrics))
         .merge(market::router())
         .merge(users::router())
         .merge(keys::router())
         .merge(billing::router())
         .split_for_parts();
     let routes = routes
+        .merge(openapi::router(document))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(in_time))
@@ -87,24 +84,65 @@ pub fn router(app: App, origins: &[String]) -> Router {
     shell(routes, start_ms, origins).with_state(app)
 }
 
+/// `/v1/ping`.
+#[derive(Serialize, ToSchema)]
+struct Pong {
+    pong: bool,
+    /// The server's time in milliseconds.
+    ts: i64,
+}
+
 /// `/v1/market/symbols`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Symbols {
+    /// Every symbol that is served, under its alias.
     symbols: Vec<SymbolStatus>,
 }
 
+/// Whether the server is well.
+///
+/// Each feed, and whether what is streamed is kept.
+#[utoipa::path(
+    get,
+    path = "/v1/health",
+    tag = "system",
+    responses((status = 200, description = "`ok`, or `degraded` with since when and why.", body = Health)),
+)]
 async fn health(State(view): State<Shared>) -> Response {
     fresh(Json(view.health().with_history(view.history_status())))
 }
 
+/// Whether anybody answers.
+#[utoipa::path(
+    get,
+    path = "/v1/ping",
+    tag = "system",
+    responses((status = 200, description = "Somebody does.", body = Pong)),
+)]
 async fn ping(State(view): State<Shared>) -> Response {
-    fresh(Json(json!({"pong": true, "ts": view.now_ms()})))
+    fresh(Json(Pong { pong: true, ts: view.now_ms() }))
 }
 
+/// What is streamed, and how it fares.
+#[utoipa::path(
+    get,
+    path = "/v1/market/symbols",
+    tag = "market",
+    security((), ("key" = [])),
+    responses((status = 200, description = "Every symbol.", body = Symbols)),
+)]
 async fn symbols(State(view): State<Shared>) -> Response {
     fresh(Json(Symbols { symbols: view.symbols() }))
 }
 
+/// All metrics, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "system",
+    responses((status = 200, description = "Metrics in the OpenMetrics text format.", body = String,
+        content_type = "application/openmetrics-text")),
+)]
 async fn metrics(State(view): State<Shared>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     fresh(([(header::CONTENT_TYPE, kind)], view.metrics()))
@@ -117,7 +155,11 @@ pub(crate) fn fresh(answer: impl IntoResponse) -> Response {
 
 async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
-    Problem::new(StatusCode::NOT_FOUND, "not_found", format!("nothing is at {path}; known: {ROUTES}"))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("nothing is at {path}; /v1/openapi.json lists what is, and /v1/ws streams"),
+    )
 }
 
 async fn not_allowed(method: Method, uri: Uri) -> Problem {
@@ -139,11 +181,11 @@ mod tests {
         market::{Symbol, Trade},
     };
     use http_body_util::BodyExt;
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use tower::ServiceExt;
 
     use super::*;
-    use crate::view::{Answer, Feed, FeedState, Health, Listing, Liveness, TickerRow};
+    use crate::view::{Answer, Feed, FeedState, Listing, Liveness, TickerRow};
 
     struct Fake;
 
@@ -248,7 +290,7 @@ mod tests {
     async fn an_unknown_path_or_method_is_told_what_is_known() {
         let (status, _, body) = ask("GET", "/v2/ping", None).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
-        assert!(body.contains("not_found") && body.contains("/v1/market/symbols"), "{body}");
+        assert!(body.contains("not_found") && body.contains("/v1/openapi.json"), "{body}");
         let (status, _, body) = ask("POST", "/v1/ping", None).await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         assert!(body.contains("Allow"), "{body}");

@@ -7,14 +7,10 @@ mod me;
 mod register;
 mod session;
 
-use axum::routing::{get, post};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::routes::App;
 
 pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .route("/v1/auth/register", post(register::register))
-        .route("/v1/auth/login", post(login::login))
-        .route("/v1/me", get(me::me))
+    OpenApiRouter::new().routes(routes!(register::register)).routes(routes!(login::login)).routes(routes!(me::me))
 }

@@ -10,6 +10,7 @@ use engine::{
 };
 use serde::Serialize;
 use store::{WriterState, WriterStatus};
+use utoipa::ToSchema;
 
 /// What a shard answers: not at once, but soon, since it is asked through its queue.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,7 +72,7 @@ pub struct TickerRow {
 }
 
 /// `ok` or `degraded`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Every feed that is switched on flows.
@@ -81,7 +82,7 @@ pub enum Status {
 }
 
 /// What a feed does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FeedState {
     /// It flows.
@@ -95,7 +96,7 @@ pub enum FeedState {
 }
 
 /// One venue's feed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Feed {
     /// Its name.
     pub venue: String,
@@ -114,7 +115,7 @@ pub struct Feed {
 }
 
 /// `/v1/health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
     /// Whether all is well.
     pub status: Status,
@@ -133,7 +134,7 @@ pub struct Health {
 }
 
 /// Whether rows reach the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HistoryState {
     /// They do.
@@ -147,7 +148,7 @@ pub enum HistoryState {
 }
 
 /// How the history fares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct History {
     /// Whether rows reach the store.
     pub state: HistoryState,
@@ -198,7 +199,7 @@ impl Health {
 }
 
 /// Whether a symbol trades.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Liveness {
     /// A trade came within the last minute.
@@ -212,7 +213,7 @@ pub enum Liveness {
 }
 
 /// One row of `/v1/market/symbols`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SymbolStatus {
     /// The alias.
     pub symbol: String,

@@ -33,15 +33,25 @@ const OPEN: [&str; 5] = ["/v1/health", "/v1/ping", "/metrics", "/v1/openapi.json
 /// from getting a new one.
 const PROVING: [&str; 2] = ["/v1/auth/login", "/v1/auth/register"];
 
+/// Whether everybody may ask this path at any time.
+pub(crate) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
+
+/// Whether people prove there who they are.
+pub(crate) fn is_proving(path: &str) -> bool {
+    PROVING.contains(&path)
+}
+
 pub(crate) async fn gate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    if OPEN.contains(&request.uri().path()) {
+    if is_open(request.uri().path()) {
         return next.run(request).await;
     }
     let access = &app.access;
     let now_ms = app.view.now_ms();
     let now_ns = u64::try_from(now_ms).unwrap_or(0) * 1_000_000;
     let address = client::address(request.extensions(), request.headers(), &access.proxies);
-    let caller = if PROVING.contains(&request.uri().path()) {
+    let caller = if is_proving(request.uri().path()) {
         Ok(Caller::anonymous(address))
     } else {
         Caller::of(access, request.headers(), address, Timestamp::from_nanos(now_ns)).await

@@ -7,6 +7,7 @@ use axum::{
 };
 use records::{AUDIT_PAGE_MAX, AuditRow, Text};
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{kai::Usd, query};
 use crate::{
@@ -22,7 +23,7 @@ const KNOWN: [&str; 3] = ["limit", "cursor", "endpoint"];
 const LIMIT_USUAL: usize = 100;
 
 /// Requests, the newest first. A request is there some milliseconds after it was answered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AuditPage {
     /// The requests.
     audit: Vec<AuditLine>,
@@ -31,7 +32,7 @@ pub(crate) struct AuditPage {
 }
 
 /// A request of the account. There is nothing secret in it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AuditLine {
     /// The number of the row.
     id: u64,
@@ -57,6 +58,31 @@ struct AuditLine {
     address: String,
 }
 
+/// What can be asked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `Given` reads")]
+struct Query {
+    /// Rows of a page.
+    #[param(default = 100, minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only calls of this path.
+    #[param(example = "/v1/me")]
+    endpoint: Option<String>,
+}
+
+/// Who called what?
+///
+/// The newest first, with which key, from where, at what cost. A request is there some milliseconds after it was answered.
+#[utoipa::path(
+    get,
+    path = "/v1/audit",
+    tag = "billing",
+    params(Query),
+    responses((status = 200, description = "A page of requests.", body = AuditPage)),
+)]
 pub(crate) async fn audit(
     State(app): State<App>,
     member: Member,

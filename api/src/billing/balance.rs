@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State, response::Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::kai::Kai;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// What a user has and owes. 1 KAI is 1,000,000 micros.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Balance {
     /// What can be spent.
     balance_micros: u64,
@@ -25,6 +26,13 @@ pub(crate) struct Balance {
     currency: &'static str,
 }
 
+/// What can I spend?
+#[utoipa::path(
+    get,
+    path = "/v1/billing/balance",
+    tag = "billing",
+    responses((status = 200, description = "What the account has and owes.", body = Balance)),
+)]
 pub(crate) async fn balance(State(app): State<App>, member: Member) -> Result<Response, Problem> {
     let funds = app.accounts()?.records.users().funds(member.user).await?;
     Ok(fresh(Json(Balance {

@@ -4,6 +4,7 @@ use axum::{Json, extract::State, response::Response};
 use ledger::Micros;
 use records::{CAP_DAYS, CAP_MAX, Window};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::kai::Usd;
 use crate::{
@@ -13,13 +14,13 @@ use crate::{
 };
 
 /// The cap of 30 days: today and the 29 days before, in UTC.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct UsageStatus {
     status: Cap,
 }
 
 /// What of a cap is used. Without a cap, its fields and what follows from them are null.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Cap {
     /// The tier that says the cap.
     tier: String,
@@ -45,6 +46,14 @@ pub(crate) struct Cap {
     window_days: u64,
 }
 
+/// How much of the cap of 30 days is left?
+#[utoipa::path(
+    get,
+    path = "/v1/usage",
+    operation_id = "usage_cap",
+    tag = "billing",
+    responses((status = 200, description = "The cap, and what of it is used.", body = UsageStatus)),
+)]
 pub(crate) async fn cap(State(app): State<App>, member: Member) -> Result<Response, Problem> {
     let window = app.accounts()?.records.usage().window(member.user).await?;
     Ok(fresh(Json(UsageStatus { status: Cap::of(&member.tier, &window) })))

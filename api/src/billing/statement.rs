@@ -22,6 +22,19 @@ const HEAD: &str = "time,entry,purpose,transfer,credit_kai,debit_kai,balance_kai
 /// How far a statement goes back that does not say from when on.
 const USUAL_NANOS: u64 = 30 * 24 * 60 * 60 * 1_000_000_000;
 
+/// What moved my money?
+///
+/// A line for each movement with the balance behind it, as CSV; of the last 30 days unless it is said otherwise.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/statement",
+    tag = "billing",
+    params(
+        ("from" = Option<String>, Query, description = "Not before: milliseconds since 1970 or RFC 3339."),
+        ("to" = Option<String>, Query, description = "Before."),
+    ),
+    responses((status = 200, description = "The statement.", body = String, content_type = "text/csv")),
+)]
 pub(crate) async fn statement(
     State(app): State<App>,
     member: Member,

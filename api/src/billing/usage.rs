@@ -8,6 +8,7 @@ use axum::{
 use ledger::Timestamp;
 use records::{Group, Grouping, KeyId, Name, SUMS_MAX, USAGE_PAGE_MAX, Usage, UsageFilter, UsageSum};
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{kai::Kai, query};
 use crate::{
@@ -26,7 +27,7 @@ const DATE_CHARS: usize = "2026-01-15".len();
 const GROUPINGS: [(&str, Grouping); 3] = [("day", Grouping::Day), ("key", Grouping::Key), ("model", Grouping::Model)];
 
 /// Rows, the newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct UsagePage {
     /// The rows.
     usage: Vec<UsageRow>,
@@ -35,7 +36,7 @@ pub(crate) struct UsagePage {
 }
 
 /// An attempt at a provider.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct UsageRow {
     /// The request that it was made for.
     request_id: String,
@@ -76,7 +77,7 @@ struct UsageRow {
 }
 
 /// Sums over rows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct UsageSums {
     /// `day`, `key` or `model`.
     group_by: &'static str,
@@ -87,7 +88,7 @@ pub(crate) struct UsageSums {
 }
 
 /// The sums of a group, which has one of the first three fields.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Sum {
     /// A day in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +115,51 @@ struct Sum {
     cost_kai: Kai,
 }
 
+/// What can be asked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `Given` reads")]
+struct Query {
+    /// Rows of a page.
+    #[param(default = 100, minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only with this key.
+    #[param(minimum = 1)]
+    key_id: Option<u64>,
+    /// Only of this model, as it was asked for.
+    #[param(max_length = 128)]
+    model: Option<String>,
+    /// Not before: milliseconds since 1970 or RFC 3339.
+    from: Option<String>,
+    /// Before.
+    to: Option<String>,
+    /// Sums over `day`, `key` or `model` in the place of rows; without `limit` and `cursor`.
+    #[param(pattern = "^(day|key|model)$")]
+    group_by: Option<String>,
+}
+
+/// One of both, by `group_by`.
+#[derive(ToSchema)]
+#[schema(as = BillingUsage)]
+#[expect(dead_code, reason = "it describes what is written")]
+#[serde(untagged)]
+enum Answer {
+    Rows(UsagePage),
+    Sums(UsageSums),
+}
+
+/// What was spent on what?
+///
+/// A row for each attempt at a provider, the newest first, or sums over them.
+#[utoipa::path(
+    get,
+    path = "/v1/billing/usage",
+    tag = "billing",
+    params(Query),
+    responses((status = 200, description = "A page of rows, or sums.", body = Answer)),
+)]
 pub(crate) async fn usage(
     State(app): State<App>,
     member: Member,

@@ -8,6 +8,7 @@ use axum::{
 };
 use records::KeyId;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Key;
 use crate::{
@@ -21,14 +22,38 @@ use crate::{
 const LIMIT_MAX: usize = 100;
 const LIMIT_DEFAULT: usize = 50;
 
-/// See the module.
-#[derive(Serialize)]
+/// Keys, in the order in which they were made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKeyPage)]
 pub(super) struct Page {
     api_keys: Vec<Key>,
     /// What to ask for the next page with; `null` on the last.
     next_cursor: Option<String>,
 }
 
+/// What can be asked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `Given` reads")]
+struct Query {
+    /// Keys of a page.
+    #[param(default = 50, minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// My keys.
+///
+/// Revoked ones are among them. None is shown whole.
+#[utoipa::path(
+    get,
+    path = "/v1/auth/api-keys",
+    operation_id = "list_api_keys",
+    tag = "accounts",
+    params(Query),
+    responses((status = 200, description = "A page of keys.", body = Page)),
+)]
 pub(super) async fn list(
     State(app): State<App>,
     member: Member,

@@ -15,6 +15,7 @@ use ledger::{Micros, Timestamp};
 use rand::rngs::OsRng;
 use records::{CAP_MAX, Conflict, KeyId, Name, NewKey, RecordsError, Text, UserId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Key;
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     body::Exact,
     moment,
     once::{Asked, Once},
+    openapi::ApiScope,
     problem::Problem,
     routes::App,
 };
@@ -30,13 +32,27 @@ use crate::{
 const DAYS_MAX: u64 = 3650;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-#[derive(Deserialize)]
+/// What a key shall be.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewApiKey)]
 pub(super) struct Wish {
+    /// What to call it.
+    #[schema(example = "my-first-bot", min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     name: String,
+    /// What it may do; `read` and `write` without it.
+    #[schema(value_type = Option<Vec<ApiScope>>, example = json!(["read", "write"]), min_items = 1)]
     scopes: Option<Vec<String>>,
+    /// When it ends; never without it.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// The same, counted from now.
+    #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<u64>,
+    /// What it may ever spend; as much as the account without it.
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
     spend_cap_micros: Option<u64>,
+    /// Addresses and networks (CIDR) from where it may be used; from anywhere without them.
+    #[schema(max_items = 32)]
     allowed_ips: Option<Vec<String>>,
 }
 
@@ -49,14 +65,36 @@ struct Terms {
     allowed: AllowList,
 }
 
-/// The key, and the rest that stays known of it. Has no `Debug`.
-#[derive(Serialize)]
+/// The key, and what stays known of it.
+// Has no `Debug`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MintedApiKey)]
 struct Minted<'a> {
+    /// The key. It is shown here, and never again.
+    #[schema(example = "kai-…")]
     api_key: &'a str,
     #[serde(flatten)]
     key: Key,
 }
 
+/// Make a key.
+///
+/// The key is shown in this answer, and never again. It takes a login, or a key with the scope admin, which makes none that
+/// can do more than itself.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/api-keys",
+    operation_id = "create_api_key",
+    tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got.")),
+    request_body = Wish,
+    responses(
+        (status = 201, description = "The key.", body = Minted),
+        (status = 403, description = "`insufficient_scope`, or `beyond_own_key`: it could do more than the key that asks."),
+        (status = 409, description = "`too_many_api_keys`: a user has at most 100 that are good; or `idempotency_in_progress`."),
+        (status = 422, description = "`idempotency_key_reused`: the name was given to another request."),
+    ),
+)]
 pub(super) async fn mint(
     State(app): State<App>,
     caller: Caller,

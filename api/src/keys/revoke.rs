@@ -4,6 +4,7 @@ use auth::Scope;
 use axum::{Json, extract::State, response::Response};
 use records::{Conflict, Grant, KeyId, Word};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     access::{Member, apply_key},
@@ -14,12 +15,29 @@ use crate::{
 };
 
 /// What was revoked, and when: by this request or by an earlier one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RevokedApiKey)]
 pub(super) struct Revoked {
     key_id: u64,
+    #[schema(format = DateTime)]
     revoked_at: Option<String>,
 }
 
+/// Revoke a key.
+///
+/// From that moment on it opens nothing, and its streams end within a second. Twice is fine. A key may always revoke itself;
+/// others need the scope admin.
+#[utoipa::path(
+    delete,
+    path = "/v1/auth/api-keys/{key_id}",
+    operation_id = "revoke_api_key",
+    tag = "accounts",
+    params(("key_id" = u64, Path, description = "The key's number.", example = 1)),
+    responses(
+        (status = 200, description = "It is revoked, by this request or an earlier one.", body = Revoked),
+        (status = 404, description = "`unknown_api_key`: there is none, or it is another user's."),
+    ),
+)]
 pub(super) async fn revoke(
     State(app): State<App>,
     member: Member,

@@ -6,6 +6,7 @@ use auth::{Email, KeyRefusal, Password, Verdict};
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use records::{PasswordHash, Text, User};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::session::{Profile, Session};
 use crate::{
@@ -16,13 +17,31 @@ use crate::{
     routes::{App, fresh},
 };
 
-/// Has no `Debug`.
-#[derive(Deserialize)]
+/// Who somebody is.
+// Has no `Debug`.
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Credentials {
+    #[schema(example = "jenny.rosen@example.com")]
     email: String,
+    #[schema(example = "a-long-password", format = Password)]
     password: String,
 }
 
+/// Get a token.
+///
+/// A token is good for a quarter of an hour, and may do all that the account may.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    tag = "accounts",
+    request_body = Credentials,
+    responses(
+        (status = 200, description = "A token.", body = Session),
+        (status = 401, description = "`invalid_credentials`: the address or the password is wrong."),
+        (status = 403, description = "`account_disabled`, with the right password."),
+        (status = 429, description = "`too_many_attempts` from this address or on it."),
+    ),
+)]
 pub(super) async fn login(
     State(app): State<App>,
     caller: Caller,

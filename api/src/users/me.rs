@@ -3,39 +3,45 @@
 use axum::{Json, extract::State, response::Response};
 use records::{CAP_MAX, Conflict};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     access::Member,
     moment,
+    openapi::ApiScope,
     problem::Problem,
     routes::{App, fresh},
 };
 
-/// See the module.
-#[derive(Serialize)]
+/// What a caller is and may do.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Me {
     user_id: u64,
     username: String,
     email: String,
+    #[schema(value_type = Vec<ApiScope>)]
     scopes: &'static [&'static str],
     /// `null` for one who has logged in.
     key_id: Option<u64>,
     key_name: Option<String>,
     /// When the key ends.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// From where the key may be used; from anywhere if there are none.
     allowed_ips: Vec<String>,
     /// What the key may ever spend.
     spend_cap_micros: Option<u64>,
     /// From where this request came.
+    #[schema(example = "192.0.2.1")]
     address: String,
     tier: String,
     limits: Limits,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 
 /// What the tier allows; `null` for what it does not limit.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Limits {
     requests_per_minute: Option<u32>,
     burst: Option<u32>,
@@ -45,6 +51,15 @@ struct Limits {
     cap_micros: Option<u64>,
 }
 
+/// What am I?
+///
+/// For a program that checks its key before it trades: the account, the scopes, and every limit of the key.
+#[utoipa::path(
+    get,
+    path = "/v1/me",
+    tag = "accounts",
+    responses((status = 200, description = "The caller.", body = Me)),
+)]
 pub(super) async fn me(State(app): State<App>, member: Member) -> Result<Response, Problem> {
     let records = &app.accounts()?.records;
     let user = records.users().by_id(member.user).await?.ok_or(Conflict::UnknownUser)?;

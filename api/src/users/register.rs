@@ -11,6 +11,7 @@ use axum::{
 use ledger::Timestamp;
 use records::{Conflict, Name, NewUser, PasswordHash, RecordsError, Text, UserId};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::session::{Profile, Session};
 use crate::{
@@ -23,14 +24,38 @@ use crate::{
     routes::App,
 };
 
-/// Has no `Debug`.
-#[derive(Deserialize)]
+/// A new user.
+// Has no `Debug`.
+#[derive(Deserialize, ToSchema)]
 pub(super) struct Registration {
+    #[schema(example = "jenny.rosen@example.com", max_length = 254)]
     email: String,
+    /// At least 10 characters that are hard to guess: a few words that do not belong together.
+    #[schema(example = "a-long-password", min_length = 10, max_length = 128, format = Password)]
     password: String,
+    /// The part before the `@` without it.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     username: Option<String>,
 }
 
+/// Make an account.
+///
+/// The token that comes back is good for a quarter of an hour: make a key with it.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/register",
+    tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got.")),
+    request_body = Registration,
+    responses(
+        (status = 201, description = "The account is made.", body = Session),
+        (status = 400, description = "`invalid_email`, `weak_password` with what would be better, or another member is wrong."),
+        (status = 403, description = "`registration_closed`: this server takes no new accounts."),
+        (status = 409, description = "`email_taken`: somebody has this address; or `idempotency_in_progress`."),
+        (status = 422, description = "`idempotency_key_reused`: the name was given to another request."),
+        (status = 429, description = "`too_many_attempts` from this address or on it."),
+    ),
+)]
 pub(super) async fn register(
     State(app): State<App>,
     caller: Caller,

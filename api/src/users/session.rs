@@ -4,15 +4,19 @@ use axum::http::StatusCode;
 use ledger::Timestamp;
 use records::UserId;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{accounts::Accounts, moment, problem::Problem};
 
-/// See the module. Has no `Debug`.
-#[derive(Serialize)]
+/// A token for a quarter of an hour, and whose it is.
+// Has no `Debug`.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Session {
+    /// To be sent as `Authorization: Bearer …`.
     access_token: String,
     /// The same, under the name that some clients look for.
     token: String,
+    #[schema(example = "Bearer")]
     token_type: &'static str,
     /// In seconds.
     expires_in: u64,
@@ -20,12 +24,13 @@ pub(super) struct Session {
 }
 
 /// A user, as the user sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Profile {
     pub(super) user_id: u64,
     pub(super) email: String,
     pub(super) username: String,
     pub(super) tier: String,
+    #[schema(format = DateTime)]
     pub(super) created_at: String,
 }
 

@@ -8,4 +8,4 @@ mod me;
 mod once;
 mod register;
 mod secrets;
-mod stage;
+pub(crate) mod stage;
