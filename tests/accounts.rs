@@ -73,6 +73,15 @@ fn the_command_line_beside_a_server_lets_keys_in_and_ends_their_streams() {
     assert!(revoked.elapsed() < ENDED_WITHIN, "{:?}", revoked.elapsed());
     assert_eq!(close_code(&mut connect(&kandle, &key), Instant::now() + ENDED_WITHIN), 4401);
 
+    let (admin, _) = new_key(&kandle, "ann@example.com", &["--scope", "admin"]);
+    let (key, id) = new_key(&kandle, "ann@example.com", &[]);
+    let mut stream = await_let_in(&kandle, &key);
+    let answer = kandle.ask("DELETE", &format!("/v1/auth/api-keys/{id}"), &admin).unwrap();
+    let revoked = Instant::now();
+    assert!(answer.contains("revoked_at"), "{answer}");
+    assert_eq!(close_code(&mut stream, revoked + ENDED_WITHIN), 4401);
+    assert!(revoked.elapsed() < ENDED_WITHIN, "{:?}", revoked.elapsed());
+
     let (key, _) = new_key(&kandle, "ann@example.com", &[]);
     let mut stream = await_let_in(&kandle, &key);
     kandle.beside(&["accounts", "disable", "ann@example.com"]);

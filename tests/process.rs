@@ -100,17 +100,18 @@ impl Kandle {
 
     /// The body of a GET with the key, or `None` if nobody answers.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
+        self.ask("GET", path, &self.key)
+    }
+
+    /// The body of the answer to a request with this key, or `None` if nobody answers.
+    pub(crate) fn ask(&self, method: &str, path: &str, key: &str) -> Option<String> {
         use std::io::Write;
         let address = self.url.strip_prefix("http://")?;
         let mut socket = std::net::TcpStream::connect(address).ok()?;
         socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         // 1.0: a long answer comes in one piece.
-        let key = &self.key;
-        write!(
-            socket,
-            "GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n");
+        write!(socket, "{head}Connection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
