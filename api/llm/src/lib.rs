@@ -89,7 +89,7 @@ pub use driver::{Call, Driver, Limits};
 pub use event::{Completion, Event, Finish, TOOL_CALLS_MAX, Thought, ToolDelta};
 pub use failure::{Failure, FailureKind};
 pub use field::RequestError;
-pub use providers::{Dialect, OnDisconnect, Provider};
+pub use providers::{Dialect, OnDisconnect, Provider, ProviderConfig};
 pub use request::{
     Assistant, BODY_BYTES_MAX, Capability, ChatRequest, Effort, Format, Image, MESSAGES_MAX, Message, Part, Reasoning,
     Sampling, Tool, ToolCall, ToolChoice, Verbosity,

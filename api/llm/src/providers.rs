@@ -49,6 +49,24 @@ pub enum OnDisconnect {
     Drain,
 }
 
+/// What the configuration says of a provider that is reached over HTTP.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Its name, such as `openai`.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// What stands before `/chat/completions`, `/messages` or `/models/…`, such as `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Our key there; a server of one's own may need none.
+    #[serde(default)]
+    pub key: Option<Secret>,
+    /// What becomes of streams that nobody reads.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
+}
+
 /// A provider of models.
 pub struct Provider {
     /// Its name, such as `openai`.
@@ -97,6 +115,13 @@ impl Provider {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         matches!(self.endpoint, Endpoint::Http { .. })
+    }
+}
+
+impl From<ProviderConfig> for Provider {
+    fn from(config: ProviderConfig) -> Self {
+        let provider = Self::http(config.name, config.dialect, &config.base_url, config.key);
+        Self { on_disconnect: config.on_disconnect, ..provider }
     }
 }
 

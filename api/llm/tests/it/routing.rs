@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use llm::{
-    Alias, Capability, Catalog, CatalogError, ChatRequest, Dialect, ModelConfig, Price, Provider, Rates, Reasoning,
-    Task, Thinking,
+    Alias, Capability, Catalog, CatalogError, ChatRequest, Dialect, ModelConfig, OnDisconnect, Price, Provider,
+    ProviderConfig, Rates, Reasoning, Task, Thinking,
     routing::{Exclusion, RouteError, by_name, by_task, explain_task},
 };
 use serde_json::{Value, json};
@@ -163,4 +163,21 @@ fn a_configuration_is_read_with_every_rate_and_nothing_that_is_unknown() {
         serde_json::from_value(json!({"id": "kai-smart", "models": ["m"], "reasoning": {"on": {"effort": "high"}}}))
             .unwrap();
     assert!(matches!(alias.reasoning, Reasoning::On { effort: Some(llm::Effort::High), tokens_max: None }));
+}
+
+#[test]
+fn a_provider_is_configured_by_its_dialect_and_a_key_that_no_error_shows() {
+    let config =
+        |key: &str| json!({"name": "or", "dialect": "openrouter", "base_url": "https://x.test/v1/", "key": key});
+    let read = |config: Value| serde_json::from_value::<ProviderConfig>(config);
+    let provider = Provider::from(read(config("sk-planted")).unwrap_or_else(|error| panic!("{error}")));
+    assert_eq!((provider.name.as_str(), provider.on_disconnect), ("or", OnDisconnect::Cancel));
+    let error = read(config("sk planted")).err().unwrap().to_string();
+    assert!(!error.contains("planted"), "{error}");
+    let mut drained = config("k");
+    drained["on_disconnect"] = json!("drain");
+    assert_eq!(read(drained).ok().map(|config| config.on_disconnect), Some(OnDisconnect::Drain));
+    let mut unknown = config("k");
+    unknown["dialect"] = json!("latin");
+    assert!(read(unknown).is_err());
 }
