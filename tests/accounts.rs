@@ -32,9 +32,8 @@ fn close_code(socket: &mut WebSocket<MaybeTlsStream<TcpStream>>, deadline: Insta
     let MaybeTlsStream::Plain(plain) = socket.get_ref() else { panic!("no TLS here") };
     plain.set_read_timeout(Some(deadline.saturating_duration_since(Instant::now()) + ENDED_WITHIN)).unwrap();
     loop {
-        match socket.read().expect("the stream goes on") {
-            Message::Close(Some(frame)) => return frame.code.into(),
-            _ => {}
+        if let Message::Close(Some(frame)) = socket.read().expect("the stream goes on") {
+            return frame.code.into();
         }
     }
 }
