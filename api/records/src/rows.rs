@@ -1,6 +1,6 @@
 //! The ledger's tables: what is read into a ledger, what it gives back. One text of SQL for both databases.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use ledger::{
     AccountId, AccountState, Balance, Effects, Entry, Event, Fact, Head, Kind, Ledger, Micros, Missing, Record, Sealed,
@@ -11,7 +11,7 @@ use sqlx::{Any, AnyConnection, Row, any::AnyRow, query::Query};
 use crate::{chart, database::Database, error::RecordsError, url::DatabaseKind};
 
 /// Rows in one statement: PostgreSQL takes 65,535 values, SQLite 32,766.
-const ROWS_MAX: usize = 1000;
+const ROWS_MAX: usize = 512;
 
 /// The end of the stored journal.
 pub(crate) async fn head(database: &Database, connection: &mut AnyConnection) -> Result<Head, RecordsError> {
@@ -251,12 +251,23 @@ async fn insert<T>(
     sql: impl Fn(&str) -> String,
     bind: impl for<'q> Fn(AnyQuery<'q>, &T) -> AnyQuery<'q>,
 ) -> Result<(), sqlx::Error> {
-    for rows in rows.chunks(ROWS_MAX) {
+    for rows in powers_of_two(rows) {
         let sql = sql(&placeholders(database, rows.len(), columns));
         let query = rows.iter().fold(sqlx::query(&sql), &bind);
         query.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Parts that have 1, 2, 4, … rows: so few different statements stay prepared, and reading the text of a long one takes the
+/// database more time than doing what it says.
+fn powers_of_two<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    iter::from_fn(move || {
+        let part = 1 << rows.len().min(ROWS_MAX).checked_ilog2()?;
+        let (taken, rest) = rows.split_at_checked(part)?;
+        rows = rest;
+        Some(taken)
+    })
 }
 
 async fn fetch_by_id(
@@ -266,7 +277,7 @@ async fn fetch_by_id(
     sql: impl Fn(&str) -> String,
 ) -> Result<Vec<AnyRow>, RecordsError> {
     let mut rows = Vec::with_capacity(ids.len());
-    for ids in ids.chunks(ROWS_MAX) {
+    for ids in powers_of_two(ids) {
         let sql = sql(&placeholders(database, 1, ids.len()));
         let query = ids.iter().fold(sqlx::query(&sql), |query, id| query.bind(key(*id)));
         rows.extend(query.fetch_all(&mut *connection).await.map_err(|error| database.unavailable(error))?);

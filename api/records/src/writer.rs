@@ -7,7 +7,7 @@
 //! if one of these is refused, all of it is undone and done again, each request behind a savepoint of its own: what one is
 //! refused for undoes its own rows and events and nobody else's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger::{ApplyError, Event, Head, Ledger, Outcome, Timestamp};
 use sqlx::{Any, AnyConnection, Connection, Transaction};
@@ -35,6 +35,8 @@ pub(crate) const WAITING_MAX: usize = 8192;
 const LOADED_MAX: usize = 200_000;
 /// Holds that are expired in one commit.
 const DUE_MAX: usize = 1000;
+/// Which part of the time of a commit its callers have to come again.
+const GATHER_SHARE: u32 = 4;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 /// What comes of a request.
@@ -68,9 +70,9 @@ impl Writer {
                     if taken == 0 {
                         break;
                     }
+                    let begun = Instant::now();
                     self.serve(&mut batch).await;
-                    // Whoever was answered and has more to ask does so now, and not one commit later.
-                    yield_now().await;
+                    gather(&requests, taken, begun.elapsed() / GATHER_SHARE).await;
                 }
                 _ = sweeps.tick() => self.sweep().await,
                 _ = &mut stop, if !requests.is_closed() => requests.close(),
@@ -280,6 +282,16 @@ async fn apply_all(
     let done = if is_refused(&answer) { part.rollback().await } else { part.commit().await };
     done.map_err(unavailable)?;
     Ok(answer)
+}
+
+/// Waits until as many requests are here again as were answered, for `at_most`: whoever has more to ask asks as soon as it is
+/// answered, and would else wait for a commit of the few who came first, and then for its own.
+async fn gather(requests: &mpsc::Receiver<Request>, answered: usize, at_most: Duration) {
+    let until = Instant::now() + at_most;
+    yield_now().await;
+    while requests.len() < answered && !requests.is_closed() && Instant::now() < until {
+        yield_now().await;
+    }
 }
 
 fn is_refused(answer: &Answer) -> bool {
