@@ -42,6 +42,7 @@ impl Welcome<'_> {
              URL      http://{address}\n  stream   ws://{address}/v1/ws\n  key      {key}\n\n\
              Things to try:\n\n  \
              curl -s 'http://{address}/v1/market/ohlcv/{symbol}?interval=1m&limit=3&open=true'\n\n  \
+             curl -s http://{address}/v1/billing/balance -H 'Authorization: Bearer {key}'      # 10 KAI of play money\n\n  \
              KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
              python3 - <<'EOF'      # needs: pip install websockets\n\
              import asyncio, json, websockets\n\
