@@ -121,7 +121,8 @@ impl App {
 
 fn no_provider() -> Problem {
     let message = "this server has no language models; its configuration adds them with [llm.providers.NAME] and \
-                   [[llm.models]], see kandle.sample.toml";
+                   [[llm.models]], or a small one runs in it: build with --features local, and fetch it with \
+                   api/llm/model/fetch.sh kandle-data/models";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_provider", message)
 }
 

@@ -33,6 +33,7 @@ fn same(left: &Config, right: &Config) {
     assert_eq!(left.store, right.store);
     assert_eq!(left.venues, right.venues);
     assert_eq!(left.http, right.http);
+    assert_eq!(format!("{:?}", left.llm), format!("{:?}", right.llm));
     let (own, other) = (&left.accounts, &right.accounts);
     let shown = |accounts: &AccountsConfig| accounts.records.as_ref().map(ToString::to_string);
     assert_eq!(shown(own), shown(other));

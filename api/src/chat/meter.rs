@@ -24,7 +24,7 @@ const TRIES: u32 = 10;
 const WAIT: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How much longer money is set aside than a call can take.
-const HOLD_MARGIN: Duration = Duration::from_secs(120);
+const HOLD_MARGIN: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct Meter {
