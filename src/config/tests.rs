@@ -48,6 +48,20 @@ fn same(left: &Config, right: &Config) {
 }
 
 #[test]
+fn the_examples_of_the_sample_are_valid() {
+    let part = SAMPLE.split("\n[llm]\n").nth(1).unwrap().split("\n# Venues").next().unwrap();
+    let bare = part.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    let is_setting = |line: &&str| {
+        let name = line.split(" = ").next().unwrap();
+        line.starts_with('[') || (name != *line && !name.contains(' '))
+    };
+    let example: Vec<_> = bare.filter(is_setting).collect();
+    let config = Config::from_file(Config::parse(&format!("[llm]\n{}", example.join("\n"))).unwrap()).llm;
+    assert_eq!((config.providers.len(), config.models.len(), config.aliases.len()), (2, 2, 2));
+    assert_eq!(config.models[1].price.rates.output, 2_500_000);
+}
+
+#[test]
 fn the_sample_is_valid_and_says_the_defaults_when_uncommented() {
     same(&Config::from_file(Config::parse(SAMPLE).unwrap()), &Config::default());
     let setting = |line: &&str| !line.starts_with("# ");
