@@ -18,24 +18,21 @@ mod models;
 mod prompt;
 mod providers;
 mod refusal;
+mod shapes;
 mod stream;
 mod task;
 mod whole;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::DefaultBodyLimit,
-    http::StatusCode,
-    routing::{get, post},
-};
+use axum::{extract::DefaultBodyLimit, http::StatusCode};
 use ledger::Micros;
 use llm::{Catalog, Driver};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{problem::Problem, routes::App};
 
@@ -129,11 +126,11 @@ fn no_provider() -> Problem {
 /// The routes.
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .route("/v1/chat/completions", post(completions::completions))
-        .route("/v1/ai/chat", post(prompt::prompt))
-        .route("/v1/llm", post(task::task))
+        .routes(routes!(completions::completions))
+        .routes(routes!(prompt::prompt))
+        .routes(routes!(task::task))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
-        .route("/v1/providers", get(providers::providers))
+        .routes(routes!(models::list))
+        .routes(routes!(models::one))
+        .routes(routes!(providers::providers))
 }

@@ -43,7 +43,7 @@ impl Plan {
         terms: &Terms,
         budget: Option<u64>,
     ) -> Result<Self, TooDear> {
-        let input = request.estimate_input();
+        let input = request.input_max();
         let wanted = targets.first().map_or(0, |first| wanted(first, request, input, terms));
         if is_own_key {
             let amount = terms.own_key_fee.get();
@@ -121,10 +121,10 @@ mod tests {
     }
 
     fn request(output_tokens_max: Option<u32>) -> ChatRequest {
-        let parts = vec![Part::Text("x".repeat(276))];
+        let parts = vec![Part::Text("x".repeat(184))];
         let mut request = ChatRequest::new("m", vec![Message::User { parts, name: None }]);
         request.output_tokens_max = output_tokens_max;
-        assert_eq!(request.estimate_input(), 100);
+        assert_eq!(request.input_max(), 100);
         request
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     call::{Call, Done, Wish},
+    shapes::{ChatCompletion, ChatCompletionRequest},
     stream,
     whole::whole,
 };
@@ -26,6 +27,30 @@ const PATH: &str = "/v1/chat/completions";
 /// The header beside the member of the same meaning, for clients that cannot add members.
 const COST_MAX: &str = "x-max-cost-micros";
 
+/// Answer a conversation.
+///
+/// OpenAI's clients work unchanged. Money for the longest answer is set aside before the model is asked, and what is not used
+/// is given back; with less money the answer is shorter, as `x-kai-output-tokens-max` says.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    operation_id = "chat_completion",
+    tag = "models",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing more.")),
+    request_body = ChatCompletionRequest,
+    responses(
+        (status = 200, description = "The answer, whole or as a stream that ends with `[DONE]`.", content(
+            (ChatCompletion = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = 402, description = "`insufficient_funds`, or `key_cap_reached`."),
+        (status = 404, description = "`model_not_found`."),
+        (status = 409, description = "`idempotency_in_progress`."),
+        (status = 422, description = "`idempotency_key_reused`: the name was given to another request."),
+        (status = 502, description = "`provider_error`: nobody answered, and nothing is paid."),
+        (status = 504, description = "`provider_timeout`."),
+    ),
+)]
 pub(crate) async fn completions(
     State(app): State<App>,
     member: Member,

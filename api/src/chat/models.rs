@@ -1,29 +1,53 @@
 //! `GET /v1/models`: what can be called, what stands behind it, and what it costs.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    response::Response,
-};
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::Response};
 use llm::{Alias, Model, Reasoning, routing::RouteError};
 use serde_json::{Value, json};
 
-use super::{Chat, Terms};
+use super::{
+    Chat, Terms,
+    shapes::{ModelList, ModelShape},
+};
 use crate::{
     access::Member,
     problem::Problem,
     routes::{App, fresh},
+    segment::Segment,
 };
 
+/// Which models are there?
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    operation_id = "models",
+    tag = "models",
+    responses((status = 200, description = "Aliases and models, with their prices.", body = ModelList)),
+)]
 pub(crate) async fn list(State(app): State<App>, member: Member) -> Result<Response, Problem> {
     member.needs(auth::Scope::Read)?;
-    let chat = app.chat()?;
-    let aliases = chat.catalog.aliases().map(|alias| chat.alias(alias));
-    let models = chat.catalog.models().map(|model| chat.model(model));
-    Ok(fresh(Json(json!({"object": "list", "data": aliases.chain(models).collect::<Vec<_>>()}))))
+    let all = |chat: &Arc<Chat>| -> Vec<_> {
+        let aliases = chat.catalog.aliases().map(|alias| chat.alias(alias));
+        aliases.chain(chat.catalog.models().map(|model| chat.model(model))).collect()
+    };
+    let data = app.accounts()?.chat.as_ref().map(all).unwrap_or_default();
+    Ok(fresh(Json(json!({"object": "list", "data": data}))))
 }
 
-pub(crate) async fn one(State(app): State<App>, member: Member, Path(id): Path<String>) -> Result<Response, Problem> {
+/// What is this model?
+#[utoipa::path(
+    get,
+    path = "/v1/models/{*id}",
+    operation_id = "model",
+    tag = "models",
+    params(("id" = String, Path, description = "A model or an alias.")),
+    responses(
+        (status = 200, description = "The model.", body = ModelShape),
+        (status = 404, description = "`model_not_found`."),
+    ),
+)]
+pub(crate) async fn one(State(app): State<App>, member: Member, Segment(id): Segment) -> Result<Response, Problem> {
     member.needs(auth::Scope::Read)?;
     let chat = app.chat()?;
     let alias = chat.catalog.alias(&id).map(|alias| chat.alias(alias));

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     call::{Call, Done, Wish},
     completions::cost_max,
+    shapes::{AiChatAnswer, AiChatRequest},
     whole::whole,
 };
 use crate::{
@@ -45,6 +46,22 @@ fn usual_model() -> String {
     MODEL.to_owned()
 }
 
+/// Answer one prompt.
+///
+/// The answer says what it cost in its parts.
+#[utoipa::path(
+    post,
+    path = "/v1/ai/chat",
+    operation_id = "ai_chat",
+    tag = "models",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing more.")),
+    request_body = AiChatRequest,
+    responses(
+        (status = 200, description = "The answer and its cost.", body = AiChatAnswer),
+        (status = 402, description = "`insufficient_funds`, or `key_cap_reached`."),
+        (status = 404, description = "`model_not_found`."),
+    ),
+)]
 pub(crate) async fn prompt(
     State(app): State<App>,
     member: Member,

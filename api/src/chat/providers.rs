@@ -10,7 +10,11 @@ use axum::{
 use llm::{ChatRequest, Message, Part, routing};
 use serde_json::{Value, json};
 
-use super::{models::pricing, task::candidate};
+use super::{
+    models::pricing,
+    shapes::{Providers, RoutedTask},
+    task::candidate,
+};
 use crate::{
     access::Member,
     given::Given,
@@ -21,15 +25,26 @@ use crate::{
 /// The prompt that routes are compared by: a page of text.
 const SAMPLE_BYTES: usize = 3000;
 
+/// Who answers, and why?
+#[utoipa::path(
+    get,
+    path = "/v1/providers",
+    operation_id = "providers",
+    tag = "models",
+    params(RoutedTask),
+    responses((status = 200, description = "Providers with their models, and how a task finds one.", body = Providers)),
+)]
 pub(crate) async fn providers(
     State(app): State<App>,
     member: Member,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     member.needs(auth::Scope::Read)?;
-    let chat = app.chat()?;
     let query = query.unwrap_or_default();
     let given = Given::parse(&query, &["task_type"])?;
+    let Some(chat) = &app.accounts()?.chat else {
+        return Ok(fresh(Json(json!({"providers": [], "routing": {"order": [], "candidates": []}}))));
+    };
     let mut providers: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for model in chat.catalog.models() {
         let config = &model.config;

@@ -20,6 +20,7 @@ use super::{
     call::{Call, Done, Wish},
     completions::cost_max,
     prompt,
+    shapes::{LlmAnswer, LlmRequest},
     whole::whole,
 };
 use crate::{
@@ -52,6 +53,23 @@ struct Task {
     more: Map<String, Value>,
 }
 
+/// Answer a prompt with the cheapest model that is good enough.
+///
+/// Where a provider fails, the next one stands in. With a key of your own the provider is paid by you, and the call costs a
+/// flat fee; the key is used once and never kept.
+#[utoipa::path(
+    post,
+    path = "/v1/llm",
+    operation_id = "llm",
+    tag = "models",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing more.")),
+    request_body = LlmRequest,
+    responses(
+        (status = 200, description = "The answer, or where it would come from.", body = LlmAnswer),
+        (status = 402, description = "`insufficient_funds`, or `key_cap_reached`."),
+        (status = 500, description = "`provider_error`: nobody answered, and nothing is paid."),
+    ),
+)]
 pub(crate) async fn task(
     State(app): State<App>,
     member: Member,

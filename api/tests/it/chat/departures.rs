@@ -7,14 +7,14 @@ use scripted::{Reply, Step, Upstream, chunk, done, finish, usage};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::stage::{FEE, INPUT_ESTIMATE, Menu, Streamed, funds, read_until, request, rows};
+use super::stage::{FEE, INPUT_ESTIMATE, INPUT_MAX, Menu, Streamed, funds, read_until, request, rows};
 use crate::billing::desk::{Desk, KAI, on_each_database};
 
-/// Each of three characters: a token by estimate.
+/// Each of four characters: a token by estimate.
 const PIECES: usize = 6;
 
 fn piece(at: usize) -> Step {
-    chunk(&format!("p{at:02}"))
+    chunk(&format!("p{at:02} "))
 }
 
 fn stream() -> Value {
@@ -115,7 +115,7 @@ async fn a_client_that_leaves_before_the_first_token_pays_for_it_all_the_same() 
                 assert_eq!(funds(&server, &ada).await, (KAI - cost, 0));
             } else {
                 // It is still being answered: what is held stays held.
-                assert_eq!(funds(&server, &ada).await.0, KAI - INPUT_ESTIMATE - 2 * 1000 - FEE);
+                assert_eq!(funds(&server, &ada).await.0, KAI - INPUT_MAX - 2 * 1000 - FEE);
             }
             server.close().await;
         }
@@ -131,7 +131,7 @@ async fn what_a_provider_breaks_off_is_told_as_an_error_and_paid_as_far_as_it_we
         let ada = server.holder("ada@example.com", 0, KAI, desk.now()).await;
         let response = server.post_as(&ada, "/v1/chat/completions", &stream()).send().await.unwrap();
         let streamed = Streamed::read(response).await;
-        assert!(!streamed.is_done && streamed.text() == "p00p01", "{streamed:?}");
+        assert!(!streamed.is_done && streamed.text() == "p00 p01 ", "{streamed:?}");
         let error = &streamed.chunks.last().unwrap()["error"];
         assert_eq!(
             (&error["code"], &error["reason"]),

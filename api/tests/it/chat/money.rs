@@ -4,16 +4,16 @@ use futures_util::future::join_all;
 use scripted::Upstream;
 use serde_json::json;
 
-use super::stage::{FEE, INPUT_ESTIMATE, Menu, funds, request, rows, whole};
+use super::stage::{FEE, INPUT_MAX, Menu, funds, request, rows, whole};
 use crate::billing::desk::{Desk, KAI, on_each_database, told};
 
 /// What a call of `cheap` with five tokens of answer holds, and costs if the provider counts as we estimate.
-const EACH: u64 = INPUT_ESTIMATE + 2 * 5 + FEE;
+const EACH: u64 = INPUT_MAX + 2 * 5 + FEE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_500_calls_at_once_as_many_are_made_as_there_is_money_for() {
     on_each_database(async |desk: &Desk| {
-        let upstream = Upstream::new(|_| whole("12345", INPUT_ESTIMATE, 5)).await;
+        let upstream = Upstream::new(|_| whole("12345", INPUT_MAX, 5)).await;
         let server = Menu::default().open(desk, &upstream, &upstream).await;
         let ada = server.holder("ada@example.com", 0, 50 * EACH, desk.now()).await;
         let asked = request("cheap", &json!({"max_tokens": 5}));
@@ -32,10 +32,10 @@ async fn of_500_calls_at_once_as_many_are_made_as_there_is_money_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poor_caller_gets_a_shorter_answer_and_is_told_so() {
     on_each_database(async |desk: &Desk| {
-        let upstream = Upstream::new(|_| whole("ok", INPUT_ESTIMATE, 5)).await;
+        let upstream = Upstream::new(|_| whole("ok", INPUT_MAX, 5)).await;
         let server = Menu::default().open(desk, &upstream, &upstream).await;
         let asked = request("kai-fast", &json!({"max_tokens": 100}));
-        let worst = INPUT_ESTIMATE + 2 * 40 + FEE;
+        let worst = INPUT_MAX + 2 * 40 + FEE;
         // For want of balance, of the cap of 30 days, of the cap of the key, and by the caller's own will.
         let poor = server.holder("poor@example.com", 0, worst, desk.now()).await;
         let capped = server.holder("capped@example.com", worst, KAI, desk.now()).await;

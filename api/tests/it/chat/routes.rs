@@ -3,7 +3,7 @@
 use scripted::Upstream;
 use serde_json::json;
 
-use super::stage::{FEE, Menu, funds, whole};
+use super::stage::{FEE, INPUT_MAX, Menu, funds, whole};
 use crate::billing::desk::{Desk, KAI, on_each_database, told};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +53,7 @@ async fn a_task_goes_to_the_cheapest_model_that_is_good_enough_or_where_it_is_se
         let before = funds(&server, &ada).await;
         let (status, body) = told(server.post_as(&ada, "/v1/llm", &asked).send().await.unwrap()).await;
         assert_eq!((status, &body["model"]), (200, &json!("cheap")), "{body}");
-        assert_eq!(body["cost_max_micros"], 10 * (20 + 200) + FEE, "the dearest that may be asked: {body}");
+        assert_eq!(body["cost_max_micros"], 10 * (INPUT_MAX + 200) + FEE, "the dearest that may be asked: {body}");
         assert_eq!((upstream.seen().len(), funds(&server, &ada).await), (5, before));
         server.close().await;
     })
