@@ -67,9 +67,13 @@ fn remote(config: &ProviderConfig) -> anyhow::Result<Provider> {
         // What is there is not repeated: it may be a key all the same.
         key.with_context(|| format!("the key of the provider {name} is not up to 512 printable characters"))
     };
-    let mut provider = Provider::http(name.as_str(), *dialect, base_url, text.map(secret).transpose()?);
-    provider.on_disconnect = *on_disconnect;
-    Ok(provider)
+    Ok(Provider::from(llm::ProviderConfig {
+        name: name.clone(),
+        dialect: *dialect,
+        base_url: base_url.clone(),
+        key: text.map(secret).transpose()?,
+        on_disconnect: *on_disconnect,
+    }))
 }
 
 /// Without aliases of its own, a configuration has those that everybody knows.
