@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{Micros, Timestamp};
-use llm::{Answer, ChatRequest, Completion, FailureKind, Secret, reply::Reply, routing::Route};
+use llm::{Answer, ChatRequest, Completion, FailureKind, Model, Secret, reply::Reply, routing::Route};
 use records::{HoldError, RequestName};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -45,8 +45,14 @@ pub(super) struct Call {
     pub(super) accounts: Arc<Accounts>,
     pub(super) chat: Arc<Chat>,
     pub(super) now: Timestamp,
-    wish: Wish,
-    request: ChatRequest,
+    member: Member,
+    endpoint: &'static str,
+    request: Arc<ChatRequest>,
+    /// The most tokens that were asked for.
+    wanted: Option<u32>,
+    targets: Vec<Arc<Model>>,
+    own_key: Option<Secret>,
+    cost_max: Option<u64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -92,8 +98,11 @@ impl Call {
     pub(super) fn new(app: &App, wish: Wish) -> Result<Self, Problem> {
         let chat = Arc::clone(app.chat()?);
         let permit = chat.enter()?;
-        let request = ChatRequest { reasoning: wish.route.reasoning, ..wish.request.clone() };
-        Ok(Self { accounts: Arc::clone(app.accounts()?), chat, now: app.now(), wish, request, _permit: permit })
+        let Wish { member, endpoint, request, route, own_key, cost_max } = wish;
+        let wanted = request.output_tokens_max;
+        let request = Arc::new(ChatRequest { reasoning: route.reasoning, ..request });
+        let (accounts, now, targets) = (Arc::clone(app.accounts()?), app.now(), route.targets);
+        Ok(Self { accounts, chat, now, member, endpoint, request, wanted, targets, own_key, cost_max, _permit: permit })
     }
 
     /// Turns true when the server ends.
@@ -106,23 +115,21 @@ impl Call {
     ///
     /// # Errors
     /// Why there is no answer; what was attempted is written then.
-    pub(super) async fn open(&self) -> Result<Opened, Problem> {
-        let mut budget = self.wish.cost_max;
+    pub(super) async fn open(&mut self) -> Result<Opened, Problem> {
+        let mut budget = self.cost_max;
         let mut short: Option<HoldError> = None;
         for _ in 0..PLANS_MAX {
-            let is_own_key = self.wish.own_key.is_some();
-            let targets = &self.wish.route.targets;
-            let plan = match Plan::new(targets, &self.request, is_own_key, &self.chat.terms, budget) {
+            // Nobody else has the request: a prompt may be long, and is not copied.
+            Arc::make_mut(&mut self.request).output_tokens_max = self.wanted;
+            let is_own_key = self.own_key.is_some();
+            let plan = match Plan::new(&self.targets, &self.request, is_own_key, &self.chat.terms, budget) {
                 Ok(plan) => plan,
                 Err(dear) => return Err(short.map_or_else(|| too_dear(dear), Problem::from)),
             };
-            let amount = plan.amount;
             match self.attempt(plan).await {
                 Err(Missed::Money(error)) => {
-                    budget = left(&error).filter(|left| *left < amount).map(|left| budget.unwrap_or(left).min(left));
-                    if budget.is_none() {
-                        return Err(error.into());
-                    }
+                    let Some(left) = left(&error) else { return Err(error.into()) };
+                    budget = Some(budget.unwrap_or(left).min(left));
                     short = Some(error);
                 }
                 Err(Missed::Answer(problem)) => return Err(problem),
@@ -134,22 +141,22 @@ impl Call {
         Err(short.map_or(busy, Problem::from))
     }
 
-    async fn attempt(&self, plan: Plan) -> Result<Opened, Missed> {
+    async fn attempt(&mut self, plan: Plan) -> Result<Opened, Missed> {
         let id = format!("chatcmpl-{:032x}", rand::random::<u128>());
         let order = Order {
-            payer: self.wish.member.payer(),
+            payer: self.member.payer(),
             request: RequestName::cut(&id),
             amount: Micros::new(plan.amount).unwrap_or(Micros::MAX),
-            endpoint: self.wish.endpoint,
+            endpoint: self.endpoint,
             model: self.request.model.clone(),
             terms: self.chat.terms,
         };
         let meter = Arc::new(Meter::new(self.accounts.records.charges(), order));
-        let request = ChatRequest { output_tokens_max: Some(plan.output_tokens), ..self.request.clone() };
+        Arc::make_mut(&mut self.request).output_tokens_max = Some(plan.output_tokens);
         let call = llm::Call {
-            request: Arc::new(request),
+            request: Arc::clone(&self.request),
             targets: plan.targets,
-            own_key: self.wish.own_key.clone(),
+            own_key: self.own_key.clone(),
             seed: rand::random(),
             attempts: Arc::clone(&meter) as Arc<dyn llm::Attempts>,
         };
@@ -185,7 +192,7 @@ impl Call {
     /// What an answer came to, once its attempt has ended: before it is paid, so that it can be kept with what it says of that.
     pub(super) async fn done(&self, meter: &Meter, facts: Facts, completion: Completion) -> Result<Done, Problem> {
         let bill = meter.bill();
-        let funds = self.accounts.records.users().funds(self.wish.member.user).await?;
+        let funds = self.accounts.records.users().funds(self.member.user).await?;
         let cost = bill.as_ref().map_or(Micros::ZERO, |bill| bill.cost);
         let free = funds.available.checked_add(meter.held()).unwrap_or(Micros::MAX);
         Ok(Done { facts, completion, bill, balance: free.saturating_sub(cost) })

@@ -71,7 +71,7 @@ pub(crate) async fn completions(
         Once::Again(answer) => return Ok(answer),
     };
     let cost_max = cost_max(&headers, value.get("max_cost_micros"))?;
-    drop(value);
+    drop((value, body));
     let route = routing::by_name(&chat.catalog, &request)?;
     let call = Call::new(&app, Wish { member, endpoint: PATH, request, route, own_key: None, cost_max })?;
     if is_stream { stream::streamed(call, ticket, has_usage).await } else { whole(call, ticket, answer).await }

@@ -77,6 +77,7 @@ pub(crate) async fn prompt(
         Once::Again(answer) => return Ok(answer),
     };
     let prompt: Prompt = body::parse(&body)?;
+    drop(body);
     let cost_max = cost_max(&headers, prompt.more.get("max_cost_micros"))?;
     let request = request(&prompt.model, &prompt.prompt, prompt.system.as_deref(), prompt.more)?;
     let route = routing::by_name(&chat.catalog, &request)?;

@@ -46,13 +46,13 @@ pub(super) async fn streamed(call: Call, ticket: Ticket, has_usage: bool) -> Res
     tokio::spawn(Box::pin(pump(call, ticket, has_usage, began, pieces)));
     match timeout(PING_EVERY, begun).await {
         Ok(Ok(Ok(facts))) => {
-            let mut response = events(taken);
+            let mut response = events(taken, false);
             facts.tell(&mut response);
             Ok(response)
         }
         Ok(Ok(Err(problem))) => Err(problem),
         Ok(Err(_)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed")),
-        Err(_) => Ok(events(taken)),
+        Err(_) => Ok(events(taken, true)),
     }
 }
 
@@ -77,13 +77,18 @@ pub(super) fn again(mut body: Value, has_usage: bool) -> Response {
     head(Body::from(out))
 }
 
-fn events(taken: mpsc::Receiver<Bytes>) -> Response {
-    let next = async |mut taken: mpsc::Receiver<Bytes>| {
-        let piece = timeout(PING_EVERY, taken.recv()).await.unwrap_or(Some(Bytes::from_static(KEEP_ALIVE)))?;
-        Some((Ok::<_, Infallible>(piece), taken))
-    };
-    head(Body::from_stream(stream::unfold(taken, next)))
+/// The pieces as they come; before those of an answer that is late, a sign of life.
+fn events(taken: mpsc::Receiver<Bytes>, is_late: bool) -> Response {
+    head(Body::from_stream(stream::unfold((taken, is_late), next_piece)))
 }
+
+async fn next_piece((mut taken, is_late): (mpsc::Receiver<Bytes>, bool)) -> Option<NextPiece> {
+    let alive = Bytes::from_static(KEEP_ALIVE);
+    let piece = if is_late { alive } else { timeout(PING_EVERY, taken.recv()).await.unwrap_or(Some(alive))? };
+    Some((Ok(piece), (taken, false)))
+}
+
+type NextPiece = (Result<Bytes, Infallible>, (mpsc::Receiver<Bytes>, bool));
 
 fn head(body: Body) -> Response {
     let mut response = Response::new(body);
@@ -96,7 +101,7 @@ fn head(body: Body) -> Response {
 
 /// Reads an answer to its end, or as far as it is worth, and pays it.
 async fn pump(
-    call: Call,
+    mut call: Call,
     ticket: Ticket,
     has_usage: bool,
     began: oneshot::Sender<Result<Facts, Problem>>,

@@ -8,8 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use llm::{
-    Secret,
-    routing::{self, Candidate, Route},
+    ChatRequest, Secret,
+    routing::{self, Candidate, Route, RouteError},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -92,8 +92,7 @@ pub(crate) async fn task(
     task.more.entry("max_tokens").or_insert(json!(OUTPUT_TOKENS));
     task.more.entry("temperature").or_insert(json!(TEMPERATURE));
     let request = prompt::request(AUTO, &task.prompt, task.system.as_deref(), task.more)?;
-    // Whoever brings a key pays the provider: how good a model the task needs is then the only question.
-    let mut route = routing::by_task(&chat.catalog, &request, task.task_type.as_deref(), provider.as_deref())?;
+    let mut route = route(chat, &request, task.task_type.as_deref(), provider.as_deref())?;
     if own_key.is_some() {
         route.targets.retain(|model| model.provider.is_remote());
     }
@@ -103,6 +102,18 @@ pub(crate) async fn task(
     }
     let call = Call::new(&app, wish)?;
     whole(call, ticket, answer).await.map_err(documented)
+}
+
+/// Who may answer. Whoever names a provider gets it, with its best model if none is as good as the task would have it.
+fn route(chat: &Chat, request: &ChatRequest, task: Option<&str>, provider: Option<&str>) -> Result<Route, RouteError> {
+    let models = chat.catalog.models().filter(|model| Some(model.config.provider.as_str()) == provider);
+    match (routing::by_task(&chat.catalog, request, task, provider), models.max_by_key(|model| model.config.grade)) {
+        (Err(RouteError::NoneFits), Some(best)) => {
+            let named = ChatRequest { model: best.config.id.clone(), ..request.clone() };
+            routing::by_name(&chat.catalog, &named)
+        }
+        (route, _) => route,
+    }
 }
 
 /// Whom a task is for; `None` for the cheapest.

@@ -27,7 +27,7 @@ pub(super) async fn whole(
     })
 }
 
-async fn answer(call: Call, ticket: &Ticket, compose: impl FnOnce(&Done) -> Value) -> Result<Response, Problem> {
+async fn answer(mut call: Call, ticket: &Ticket, compose: impl FnOnce(&Done) -> Value) -> Result<Response, Problem> {
     let Opened { mut answer, meter, facts } = call.open().await?;
     let mut completion = Completion::default();
     while let Some(event) = answer.next().await {

@@ -70,7 +70,7 @@ impl Desk {
         Self { database, view: Arc::new(view), secret, server: None, folder: None }
     }
 
-    fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("records.db").display());
         Self { folder: Some(folder), ..Self::new(database) }

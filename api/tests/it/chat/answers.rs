@@ -1,9 +1,12 @@
 //! What a client gets for its money.
 
-use scripted::{Upstream, answer};
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::stage::{FEE, Menu, Streamed, funds, request, rows, whole};
+use scripted::{Reply, Step, Upstream, answer, chunk, done, error, finish, usage};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::stage::{FEE, Menu, Streamed, funds, read_until, request, rows, whole};
 use crate::billing::desk::{Desk, KAI, on_each_database, told};
 
 const COST: u64 = 20 + 2 * 7 + FEE;
@@ -74,7 +77,7 @@ async fn a_stream_ends_with_what_it_used_and_cost_and_is_paid_before_it_is_done(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stand_in_is_paid_at_its_own_price_and_failed_attempts_have_rows_without_cost() {
     on_each_database(async |desk: &Desk| {
-        let down = Upstream::new(|_| scripted::Reply::Status(500, "", scripted::error("down", "server_error"))).await;
+        let down = Upstream::new(|_| Reply::Status(500, "", error("down", "server_error"))).await;
         let up = Upstream::new(|_| whole("ok", 20, 7)).await;
         let server = Menu::default().open(desk, &down, &up).await;
         let ada = server.holder("ada@example.com", 0, KAI, desk.now()).await;
@@ -109,4 +112,40 @@ async fn a_stand_in_is_paid_at_its_own_price_and_failed_attempts_have_rows_witho
         server.close().await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_thinks_for_long_keeps_its_stream_alive_also_before_the_first_token() {
+    let desk = Desk::sqlite();
+    let go_on = Arc::new(Notify::new());
+    let wait = Arc::clone(&go_on);
+    let upstream = Upstream::new(move |seen| {
+        let late = match seen.body["model"].as_str() {
+            Some("cheap-upstream") => vec![chunk("at last"), finish("stop"), usage(20, 7), done()],
+            _ => vec![Step::Cut],
+        };
+        Reply::Stream([Step::Wait(Arc::clone(&wait))].into_iter().chain(late).collect())
+    })
+    .await;
+    let server = Menu::default().open(&desk, &upstream, &upstream).await;
+    let ada = server.holder("ada@example.com", 0, KAI, desk.now()).await;
+    let ask = async |model: &str| {
+        let asked = request(model, &json!({"stream": true}));
+        let response = server.post_as(&ada, "/v1/chat/completions", &asked).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        read_until(response, |text| {
+            if text.contains(": keep-alive") {
+                go_on.notify_one();
+            }
+            text.contains("[DONE]") || text.contains("\"error\"")
+        })
+        .await
+    };
+    let (answered, failed) = tokio::join!(ask("cheap"), ask("dear"));
+    let answered = answered.trim_start_matches(": keep-alive\n\n");
+    assert_eq!(Streamed::parse(answered).text(), "at last");
+    let failed = Streamed::parse(&failed);
+    assert_eq!((failed.is_done, &failed.chunks[0]["error"]["code"]), (false, &json!("provider_error")), "{failed:?}");
+    assert_eq!(funds(&server, &ada).await, (KAI - COST, 0));
+    server.close().await;
 }

@@ -40,6 +40,7 @@ async fn a_task_goes_to_the_cheapest_model_that_is_good_enough_or_where_it_is_se
             (json!({"task_type": "analysis"}), "dear"),
             (json!({}), "dear"),
             (json!({"task_type": "summarize", "provider": "google"}), "dear"),
+            (json!({"task_type": "analysis", "provider": "anthropic"}), "cheap"),
             (json!({"task_type": "summarize", "provider": "auto"}), "cheap"),
         ] {
             let mut asked = json!({"prompt": "x"});
@@ -54,7 +55,7 @@ async fn a_task_goes_to_the_cheapest_model_that_is_good_enough_or_where_it_is_se
         let (status, body) = told(server.post_as(&ada, "/v1/llm", &asked).send().await.unwrap()).await;
         assert_eq!((status, &body["model"]), (200, &json!("cheap")), "{body}");
         assert_eq!(body["cost_max_micros"], 10 * (INPUT_MAX + 200) + FEE, "the dearest that may be asked: {body}");
-        assert_eq!((upstream.seen().len(), funds(&server, &ada).await), (5, before));
+        assert_eq!((upstream.seen().len(), funds(&server, &ada).await), (6, before));
         server.close().await;
     })
     .await;
