@@ -11,7 +11,7 @@ use std::{fs, num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::Path, sync::
 
 use anyhow::Context;
 use api::{
-    Accounts, Follower, Welcome,
+    Accounts, Chat, Follower, Welcome,
     billing::{Cards, Reconciler},
 };
 use auth::{HasherLimits, Keyring, PasswordHasher, Secret};
@@ -39,13 +39,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Opens the database at `url`, puts its keys on `keyring` and goes on following it, and takes cards where `stripe` says how.
+    /// Opens the database at `url`, puts its keys on `keyring` and goes on following it, takes cards where `stripe`
+    /// says how, and answers with the models of `chat`.
     ///
     /// # Errors
     /// The database, the secret or what is said of Stripe cannot be used.
     pub async fn open(
         config: &AccountsConfig,
         stripe: Option<&StripeConfig>,
+        chat: Option<Chat>,
         url: &RecordsUrl,
         keyring: &Arc<Keyring>,
         clock: &Arc<Clock>,
@@ -75,6 +77,10 @@ impl Running {
             Some(stripe) => accounts.with_cards(cards(stripe)?),
             None => accounts,
         };
+        let accounts = match chat {
+            Some(chat) => accounts.with_chat(chat),
+            None => accounts,
+        };
         let accounts = Arc::new(accounts);
         let reconciler = Reconciler::new(Arc::clone(&accounts));
         let reconciler = tokio::spawn(reconciler.run(now(clock), stopped));
@@ -89,6 +95,7 @@ impl Running {
                 tracing::error!(%error, "the task that {what} failed");
             }
         }
+        self.accounts.close().await;
         self.records.close().await;
     }
 }

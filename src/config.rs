@@ -1,6 +1,6 @@
 //! Settings: defaults, then a TOML file, then the environment. Every value is checked before anything starts.
 //!
-//! `file` says which names and values there are, `accounts` those about accounts and money, `env` reads `KANDLE_…`, `error` says
+//! `file` says which names and values there are, `accounts` those about accounts and money, `llm` those about models, `env` reads `KANDLE_…`, `error` says
 //! what is wrong and how to mend it.
 
 use std::{
@@ -21,12 +21,14 @@ use records::RecordsUrl;
 pub use accounts::{AccountsConfig, HttpConfig, SecretText, StripeConfig};
 pub use error::ConfigError;
 use file::File;
+pub use llm::{KeyAt, LlmConfig, ProviderConfig};
 pub(crate) use nearest::nearest;
 
 mod accounts;
 mod env;
 mod error;
 mod file;
+mod llm;
 mod nearest;
 #[cfg(test)]
 mod tests;
@@ -75,6 +77,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Cards, if they are taken.
     pub stripe: Option<StripeConfig>,
+    /// Language models.
+    pub llm: LlmConfig,
 }
 
 /// Bounds of a running system.
@@ -309,6 +313,7 @@ impl Config {
             accounts: accounts::accounts(&file, usual_records),
             http: accounts::http(&file),
             stripe: accounts::stripe(&file),
+            llm: llm::llm(&file),
             keys: file
                 .keys
                 .into_iter()

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 pub mod accounts;
 pub mod backfill;
 pub mod chance;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod demo;

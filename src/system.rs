@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use crate::{
-    accounts,
+    accounts, chat,
     config::Config,
     history::{History, Running},
     keys::Keys,
@@ -81,7 +81,9 @@ impl System {
         let authenticator = Arc::new(Keys::new(config, Arc::clone(&keyring), Arc::clone(&clock))?);
         let accounts = match &config.accounts.records {
             Some(url) => {
-                Some(accounts::Running::open(&config.accounts, config.stripe.as_ref(), url, &keyring, &clock).await?)
+                let now = ledger::Timestamp::new(clock.now().0.unsigned_abs()).unwrap_or_default();
+                let (stripe, chat) = (config.stripe.as_ref(), chat::open(&config.llm, now).await?);
+                Some(accounts::Running::open(&config.accounts, stripe, chat, url, &keyring, &clock).await?)
             }
             None => None,
         };

@@ -38,7 +38,7 @@ fn close_code(socket: &mut WebSocket<MaybeTlsStream<TcpStream>>, deadline: Insta
     }
 }
 
-fn new_key(kandle: &Kandle, user: &str, more: &[&str]) -> (String, String) {
+pub(crate) fn new_key(kandle: &Kandle, user: &str, more: &[&str]) -> (String, String) {
     let mut arguments = vec!["keys", "create", "--user", user, "--name", "test"];
     arguments.extend(more);
     let made = kandle.beside(&arguments).remove(0);

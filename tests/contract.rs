@@ -7,6 +7,7 @@ use stripe_fake::Fake;
 use crate::{
     accounts::with_accounts,
     clients::python_with,
+    model::Model,
     process::{Kandle, tempdir},
 };
 
@@ -24,7 +25,9 @@ fn no_request_that_the_document_can_describe_makes_the_server_fail() {
         "[stripe]\napi_base = \"{base}\"\nsecret_key = \"sk_test_contract\"\nwebhook_secret = \"whsec_contract\"\n"
     );
     let open = "[tiers.developer]\nrequests_per_minute = 0\n[tiers.anonymous]\nrequests_per_minute = 0\n";
-    let kandle = Kandle::serve(&format!("{}{stripe}{open}", with_accounts(&folder)));
+    let model = Model::start();
+    let llm = model.config(&folder);
+    let kandle = Kandle::serve(&format!("{}{stripe}{open}{llm}", with_accounts(&folder)));
     kandle.beside(&["accounts", "create", "contract@example.com", "--credit", "1"]);
     let made = kandle.beside(&["keys", "create", "--user", "1", "--name", "contract", "--scope", "admin"]).remove(0);
     let key = made["api_key"].as_str().unwrap();

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod backfill;
+mod chat;
 mod clients;
 mod contract;
 mod end_to_end;
@@ -14,6 +15,7 @@ mod history;
 mod hostile;
 mod import;
 mod loadtest;
+mod model;
 mod outage;
 mod played;
 mod process;

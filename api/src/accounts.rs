@@ -6,7 +6,7 @@ use auth::{Attempts, HasherError, PasswordHasher, Sealer, Secret, Tokens, TooSoo
 use axum::http::StatusCode;
 use records::{Conflict, Records, RecordsError, Word};
 
-use crate::{billing::Cards, once::InFlight, problem::Problem};
+use crate::{billing::Cards, chat::Chat, once::InFlight, problem::Problem};
 
 /// What new users get.
 #[derive(Clone, Debug)]
@@ -33,6 +33,7 @@ pub struct Accounts {
     pub(crate) welcome: Welcome,
     pub(crate) in_flight: Arc<InFlight>,
     cards: Option<Cards>,
+    pub(crate) chat: Option<Arc<Chat>>,
 }
 
 impl Accounts {
@@ -49,6 +50,20 @@ impl Accounts {
             welcome,
             in_flight: Arc::default(),
             cards: None,
+            chat: None,
+        }
+    }
+
+    /// With language models, which are paid from the accounts.
+    #[must_use]
+    pub fn with_chat(self, chat: Chat) -> Self {
+        Self { chat: Some(Arc::new(chat)), ..self }
+    }
+
+    /// Ends what is under way and writes what it cost. Nothing is begun any more.
+    pub async fn close(&self) {
+        if let Some(chat) = &self.chat {
+            chat.close().await;
         }
     }
 

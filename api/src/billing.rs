@@ -27,6 +27,7 @@ use utoipa_axum::{
 
 pub use self::{cards::Cards, reconciler::Reconciler};
 use crate::routes::App;
+pub(crate) use kai::{Kai, Usd};
 
 /// The routes.
 pub(crate) fn router() -> OpenApiRouter<App> {

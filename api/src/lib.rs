@@ -10,6 +10,7 @@ mod access;
 mod accounts;
 pub mod billing;
 mod body;
+pub mod chat;
 mod error;
 mod given;
 mod keys;
@@ -28,5 +29,6 @@ pub mod view;
 
 pub use access::{Access, Follower};
 pub use accounts::{Accounts, Welcome};
+pub use chat::Chat;
 pub use routes::{App, router};
 pub use view::View;

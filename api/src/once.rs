@@ -91,6 +91,11 @@ impl Once {
 }
 
 impl Ticket {
+    /// Whether the request has a name, so that somebody may come again for its answer.
+    pub(crate) fn is_named(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The answer that was kept, if one was.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ pub(crate) use shapes::{ApiScope, Decimal};
     tags(
         (name = "market", description = "Candles, trades and prices. Free, and open to all."),
         (name = "accounts", description = "Users, their keys, and what a key may do."),
+        (name = "models", description = "Language models, paid per token; OpenAI's clients work unchanged."),
         (name = "billing", description = "What was spent, what is left, who called what."),
         (name = "system", description = "Whether the server is well."),
     ),

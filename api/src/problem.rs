@@ -20,7 +20,9 @@ use serde_json::{Map, Value, json};
 
 /// Where the documents are.
 const DOCS: &str = "/v1/openapi.json";
-const DETAIL: [&str; 3] = ["/v1/me", "/v1/usage", "/v1/audit"];
+const DETAIL: [&str; 5] = ["/v1/me", "/v1/usage", "/v1/audit", "/v1/llm", "/v1/providers"];
+/// What waiting a moment does not mend.
+const MONEY: [&str; 3] = ["insufficient_funds", "usage_cap_reached", "key_cap_reached"];
 const OPENAI: [&str; 2] = ["/v1/chat", "/v1/models"];
 
 /// Why a request is not served.
@@ -55,6 +57,21 @@ impl Problem {
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// Another status, for a family of routes that documents one.
+    pub(crate) fn or_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body as OpenAI's clients know it, for a stream whose head has left.
+    pub(crate) fn openai_body(&self) -> Value {
+        self.body(Family::OpenAi)
     }
 
     fn body(&self, family: Family) -> Value {
@@ -102,6 +119,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if MONEY.contains(&self.code) {
+            // Clients of OpenAI ask again after 429 by themselves, which brings no money.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use crate::{
     access::{Access, gate},
     accounts::Accounts,
-    billing, keys, market, openapi,
+    billing, chat, keys, market, openapi,
     problem::Problem,
     shell::{in_time, shell},
     users,
@@ -74,12 +74,14 @@ pub fn router(app: App, origins: &[String]) -> Router {
         .merge(users::router())
         .merge(keys::router())
         .merge(billing::router())
+        .layer(middleware::from_fn(in_time))
+        // A model may think for longer than any other answer may take; it has time limits of its own.
+        .merge(chat::router())
         .split_for_parts();
     let routes = routes
         .merge(openapi::router(document))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(app.clone(), gate));
     shell(routes, start_ms, origins).with_state(app)
 }

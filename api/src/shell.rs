@@ -103,6 +103,11 @@ fn cors(origins: &[String]) -> CorsLayer {
         "etag",
         "link",
         "idempotency-replayed",
+        "x-kai-cost-micros",
+        "x-kai-balance-micros",
+        "x-kai-model",
+        "x-kai-provider",
+        "x-kai-output-tokens-max",
     ];
     CorsLayer::new()
         .allow_origin(origin)
@@ -112,6 +117,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
             HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("x-max-cost-micros"),
             REQUEST_ID,
         ])
         .expose_headers(told.map(HeaderName::from_static))

@@ -10,6 +10,7 @@ use store::StoreUrl;
 use super::{
     KeyText,
     accounts::{self, AccountsFile, HttpFile, RecordsFile, StripeFile, TierFile, TierName},
+    llm::{self, LlmFile},
     nearest::nearest,
 };
 
@@ -41,6 +42,8 @@ pub(super) struct File {
     pub(super) http: HttpFile,
     #[serde(default)]
     pub(super) stripe: StripeFile,
+    #[serde(default)]
+    pub(super) llm: LlmFile,
     #[serde(default)]
     pub(super) tiers: BTreeMap<TierName, TierFile>,
     #[serde(default)]
@@ -270,6 +273,7 @@ impl File {
     /// Puts the settings of `over` in place of these. Keys cannot be overridden: an environment is easily printed.
     pub(super) fn apply(&mut self, mut over: Self) {
         accounts::apply(self, &mut over);
+        llm::apply(&mut self.llm, over.llm);
         self.listen = over.listen.or(self.listen);
         self.workers = over.workers.or(self.workers);
         self.shards = over.shards.or(self.shards);

@@ -33,6 +33,7 @@ fn same(left: &Config, right: &Config) {
     assert_eq!(left.store, right.store);
     assert_eq!(left.venues, right.venues);
     assert_eq!(left.http, right.http);
+    assert_eq!(format!("{:?}", left.llm), format!("{:?}", right.llm));
     let (own, other) = (&left.accounts, &right.accounts);
     let shown = |accounts: &AccountsConfig| accounts.records.as_ref().map(ToString::to_string);
     assert_eq!(shown(own), shown(other));
@@ -44,6 +45,20 @@ fn same(left: &Config, right: &Config) {
         symbols
     };
     assert_eq!(sorted(left), sorted(right));
+}
+
+#[test]
+fn the_examples_of_the_sample_are_valid() {
+    let part = SAMPLE.split("\n[llm]\n").nth(1).unwrap().split("\n# Venues").next().unwrap();
+    let bare = part.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    let is_setting = |line: &&str| {
+        let name = line.split(" = ").next().unwrap();
+        line.starts_with('[') || (name != *line && !name.contains(' '))
+    };
+    let example: Vec<_> = bare.filter(is_setting).collect();
+    let config = Config::from_file(Config::parse(&format!("[llm]\n{}", example.join("\n"))).unwrap()).llm;
+    assert_eq!((config.providers.len(), config.models.len(), config.aliases.len()), (2, 2, 2));
+    assert_eq!(config.models[1].price.rates.output, 2_500_000);
 }
 
 #[test]

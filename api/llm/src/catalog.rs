@@ -264,6 +264,11 @@ impl Catalog {
         self.aliases.values()
     }
 
+    /// The tasks that are listed, and their grades.
+    pub fn tasks(&self) -> impl Iterator<Item = (&str, u8)> {
+        self.tasks.iter().map(|(name, grade)| (name.as_str(), *grade))
+    }
+
     /// The least grade of a model for `task`.
     #[must_use]
     pub fn grade_of(&self, task: Option<&str>) -> u8 {

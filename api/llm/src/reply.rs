@@ -95,11 +95,11 @@ impl Reply {
         self.choice(out, &delta, &Value::Null, None);
     }
 
-    /// The last chunk, for clients that asked for usage: it has no choices.
-    pub fn usage(&self, usage: &Usage, out: &mut Vec<u8>) {
+    /// The last chunk, for clients that asked for usage: it has no choices. `usage` is as [`usage_json`] gives it, or with more.
+    pub fn usage(&self, usage: &Value, out: &mut Vec<u8>) {
         if self.include_usage {
             // Writing to a vector cannot fail, here and below.
-            let _ = write!(out, "{}],\"usage\":{}}}\n\n", self.head, usage_json(usage));
+            let _ = write!(out, "{}],\"usage\":{usage}}}\n\n", self.head);
         }
     }
 

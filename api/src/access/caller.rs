@@ -7,7 +7,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use records::{KeyId, UserId};
+use records::{KeyId, Payer, UserId};
 
 use super::Access;
 use crate::{limits::Who, problem::Problem, tiers::ANONYMOUS};
@@ -40,6 +40,8 @@ pub(crate) struct Member {
     pub(crate) user: UserId,
     /// Nothing for one who has logged in.
     pub(crate) key: Option<KeyId>,
+    /// Whether that key has a cap of its own.
+    pub(crate) has_key_cap: bool,
     pub(crate) scope: Scope,
     pub(crate) tier: Arc<str>,
     pub(crate) address: IpAddr,
@@ -94,11 +96,11 @@ impl Caller {
 
     /// The account that it acts for.
     pub(crate) fn member(&self) -> Result<Member, Problem> {
-        let (user, key, scope) = match &self.identity {
+        let (user, key, has_key_cap, scope) = match &self.identity {
             Identity::Anonymous => return Err(refused_key(KeyRefusal::Missing)),
-            Identity::User(user) => (*user, None, Scope::Admin),
+            Identity::User(user) => (*user, None, false, Scope::Admin),
             Identity::Key(_, grant) => match grant.owner {
-                Some(owner) => (UserId(owner.user_id), Some(KeyId(owner.key_id)), grant.scope),
+                Some(owner) => (UserId(owner.user_id), Some(KeyId(owner.key_id)), grant.has_cap, grant.scope),
                 None => {
                     let message = "this key is one of the server's configuration and has no account; \
                                    register and make a key of your own";
@@ -106,11 +108,16 @@ impl Caller {
                 }
             },
         };
-        Ok(Member { user, key, scope, tier: Arc::clone(&self.tier), address: self.address })
+        Ok(Member { user, key, has_key_cap, scope, tier: Arc::clone(&self.tier), address: self.address })
     }
 }
 
 impl Member {
+    /// Who pays for what it does.
+    pub(crate) fn payer(&self) -> Payer {
+        Payer { user: self.user, key: self.key, has_key_cap: self.has_key_cap }
+    }
+
     /// Goes on if the caller may do what needs `scope`.
     ///
     /// # Errors

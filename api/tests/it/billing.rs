@@ -5,7 +5,7 @@
 
 mod bounds;
 mod checkouts;
-mod desk;
+pub(crate) mod desk;
 mod downtime;
 mod reports;
 mod reversals;

@@ -12,6 +12,7 @@ mod accounts;
 mod billing;
 mod caching;
 mod candles;
+mod chat;
 mod document;
 mod errors;
 mod formats;

@@ -49,7 +49,7 @@ fn chunks(include_usage: bool) -> String {
         reply.event(&event, &mut out);
     }
     out.extend_from_slice(KEEP_ALIVE);
-    reply.usage(&usage(), &mut out);
+    reply.usage(&usage_json(&usage()), &mut out);
     out.extend_from_slice(DONE);
     String::from_utf8(out).unwrap()
 }

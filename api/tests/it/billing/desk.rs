@@ -35,14 +35,14 @@ pub(crate) struct Desk {
     pub(crate) view: Arc<Fake>,
     secret: String,
     server: Option<(String, String)>,
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 /// A server on the database.
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) records: Arc<Records>,
-    accounts: Arc<Accounts>,
+    pub(crate) accounts: Arc<Accounts>,
     keyring: Arc<Keyring>,
     client: Client,
     task: tokio::task::JoinHandle<()>,
@@ -67,13 +67,13 @@ impl Desk {
             ring: Mutex::default(),
             status: Mutex::default(),
         };
-        Self { database, view: Arc::new(view), secret, server: None, _folder: None }
+        Self { database, view: Arc::new(view), secret, server: None, folder: None }
     }
 
-    fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("records.db").display());
-        Self { _folder: Some(folder), ..Self::new(database) }
+        Self { folder: Some(folder), ..Self::new(database) }
     }
 
     async fn postgres(server: &str) -> Self {
@@ -124,6 +124,13 @@ impl Desk {
         let server = Server { url, records, accounts, keyring, client, task };
         server.follow().await;
         server
+    }
+
+    /// Every byte of the database, if it is a file.
+    pub(crate) fn stored(&self) -> Option<Vec<u8>> {
+        let folder = self.folder.as_ref()?;
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        Some(files.flat_map(|path| std::fs::read(path).unwrap()).collect())
     }
 
     /// Leaves nothing on a database server.
@@ -192,6 +199,10 @@ impl Server {
         self.client.post(format!("{}{path}", self.url))
     }
 
+    pub(crate) fn post_as(&self, holder: &Holder, path: &str, body: &Value) -> RequestBuilder {
+        self.post(path).bearer_auth(&holder.text).json(body)
+    }
+
     pub(crate) fn get_as_nobody(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.url))
     }
@@ -231,6 +242,7 @@ impl Server {
 
     /// Ends the server, having verified the journal.
     pub(crate) async fn close(self) {
+        self.accounts.close().await;
         self.verify().await;
         self.task.abort();
         self.records.close().await;
