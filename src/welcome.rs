@@ -13,6 +13,8 @@ pub struct Welcome<'a> {
     pub key: &'a str,
     /// A symbol to try.
     pub symbol: &'a str,
+    /// Whether the key is that of an account with play money.
+    pub has_account: bool,
 }
 
 impl Welcome<'_> {
@@ -35,15 +37,19 @@ impl Welcome<'_> {
     }
 
     fn text(&self) -> String {
-        let Self { address, key, symbol } = self;
+        let Self { address, key, symbol, has_account } = self;
+        let balance = if *has_account {
+            format!("curl -s http://{address}/v1/billing/balance -H 'Authorization: Bearer {key}'\n\n  ")
+        } else {
+            String::new()
+        };
         let channel = format!("market.{symbol}.1m");
         format!(
             "kandle serves recorded trades, moved to now.\n\n  \
              URL      http://{address}\n  stream   ws://{address}/v1/ws\n  key      {key}\n\n\
              Things to try:\n\n  \
              curl -s 'http://{address}/v1/market/ohlcv/{symbol}?interval=1m&limit=3&open=true'\n\n  \
-             curl -s http://{address}/v1/billing/balance -H 'Authorization: Bearer {key}'      # 10 KAI of play money\n\n  \
-             KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
+             {balance}KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
              python3 - <<'EOF'      # needs: pip install websockets\n\
              import asyncio, json, websockets\n\
              async def main():\n    \
