@@ -3,7 +3,8 @@
 //!
 //! `routes` (which path asks what, in the `shell` that all answers have) → `access` (who asks, and how often: `limits`, `tiers`)
 //! → one folder for each kind of question: `market` (candles and trades, stored and running; `view` is the running system),
-//! `users` and `keys` with `accounts`, `billing`. What they share: `given` and `body` (what is asked), `once` (asked again),
+//! `users` and `keys` with `accounts`, `billing`, `chat` (language models, paid from the accounts). What they share: `given` and
+//! `body` (what is asked), `once` (asked again),
 //! `problem` and `error` (what is answered otherwise), `moment`. `openapi` says it all. Read `routes` first.
 
 mod access;

@@ -110,8 +110,8 @@ impl Call {
         self.chat.stop.subscribe()
     }
 
-    /// Sets money aside and waits for the first token. Where there is less money than the longest answer may cost, a shorter one is
-    /// asked for.
+    /// Sets money aside and waits for the first token. Where there is less money than the longest answer may cost, a shorter
+    /// one is asked for.
     ///
     /// # Errors
     /// Why there is no answer; what was attempted is written then.

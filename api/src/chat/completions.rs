@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     call::{Call, Done, Wish},
-    shapes::{ChatCompletion, ChatCompletionRequest},
+    shapes::{ChatCompletion, ChatCompletionRequest, RequestHeaders},
     stream,
     whole::whole,
 };
@@ -36,7 +36,7 @@ const COST_MAX: &str = "x-max-cost-micros";
     path = "/v1/chat/completions",
     operation_id = "chat_completion",
     tag = "models",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing more.")),
+    params(RequestHeaders),
     request_body = ChatCompletionRequest,
     responses(
         (status = 200, description = "The answer, whole or as a stream that ends with `[DONE]`.", content(

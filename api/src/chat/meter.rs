@@ -1,8 +1,8 @@
 //! The money of one call: set aside before the first byte leaves, taken or given back when the call is over.
 //!
-//! There is one hold for a call, not one for each attempt. At most one attempt of a call is ever paid (nothing is tried again once a token
-//! was seen), and the hold covers the dearest target that may be asked: so it is never raised, a failover waits for no
-//! second commit, and the settlement is one transaction with the row of the attempt that answered.
+//! There is one hold for a call, not one for each attempt. At most one attempt of a call is ever paid (nothing is tried again
+//! once a token was seen), and the hold covers the dearest target that may be asked: so it is never raised, a failover waits
+//! for no second commit, and the settlement is one transaction with the row of the attempt that answered.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

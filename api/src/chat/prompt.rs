@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     call::{Call, Done, Wish},
     completions::cost_max,
-    shapes::{AiChatAnswer, AiChatRequest},
+    shapes::{AiChatAnswer, AiChatRequest, RequestHeaders},
     whole::whole,
 };
 use crate::{
@@ -54,7 +54,7 @@ fn usual_model() -> String {
     path = "/v1/ai/chat",
     operation_id = "ai_chat",
     tag = "models",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing more.")),
+    params(RequestHeaders),
     request_body = AiChatRequest,
     responses(
         (status = 200, description = "The answer and its cost.", body = AiChatAnswer),

@@ -74,6 +74,7 @@ pub(crate) async fn providers(
     let sample = ChatRequest::new("auto", vec![Message::User { parts, name: None }]);
     let task = given.get("task_type");
     let candidates = routing::explain_task(&chat.catalog, &sample, task, None);
+    let grades: BTreeMap<_, _> = chat.catalog.tasks().collect();
     let order = candidates.iter().filter(|candidate| candidate.excluded.is_none());
     Ok(fresh(Json(json!({
         "providers": providers.into_iter().map(of).collect::<Vec<_>>(),
@@ -81,7 +82,7 @@ pub(crate) async fn providers(
             "rule": "the cheapest model whose grade is at least that of the task; the next cheapest stands in",
             "task_type": task,
             "grade": chat.catalog.grade_of(task),
-            "grades": chat.catalog.tasks().map(|(name, grade)| (name.to_owned(), json!(grade))).collect::<serde_json::Map<_, _>>(),
+            "grades": grades,
             "order": order.map(|candidate| &candidate.model.config.id).collect::<Vec<_>>(),
             "candidates": candidates.iter().map(candidate).collect::<Vec<_>>(),
         },

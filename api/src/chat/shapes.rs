@@ -212,6 +212,19 @@ pub(super) struct Providers {
     routing: Value,
 }
 
+/// Headers of a request that costs.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct RequestHeaders {
+    /// A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing
+    /// more.
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: Option<String>,
+    /// The most that the call may cost, as `max_cost_micros` of the body: the lower of both holds.
+    #[param(rename = "x-max-cost-micros", minimum = 0)]
+    max_cost_micros: Option<u64>,
+}
+
 /// What the routing is explained for.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -31,8 +31,8 @@ use crate::{once::Ticket, problem::Problem};
 const PIECES_MAX: usize = 64;
 /// A client that takes nothing for so long has left.
 const CLIENT_WITHIN: Duration = Duration::from_secs(60);
-/// How long a stream is silent at most. So long also the head of an answer waits for the first token, and with it for a failure that
-/// is told by its status.
+/// How long a stream is silent at most. So long also the head of an answer waits for the first token, and with it for a
+/// failure that is told by its status.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// Makes a call and streams its answer.
@@ -176,7 +176,8 @@ fn end(reply: &Reply, usage: &Value, out: &mut Vec<u8>) {
     out.extend_from_slice(DONE);
 }
 
-/// An event of its own, such as an error: nothing follows it, for official clients take a stream that just ends for a whole answer.
+/// An event of its own, such as an error: nothing follows it, for official clients take a stream that just ends for a whole
+/// answer.
 fn event(value: &Value) -> Bytes {
     format!("data: {value}\n\n").into()
 }

@@ -20,7 +20,7 @@ use super::{
     call::{Call, Done, Wish},
     completions::cost_max,
     prompt,
-    shapes::{LlmAnswer, LlmRequest},
+    shapes::{LlmAnswer, LlmRequest, RequestHeaders},
     whole::whole,
 };
 use crate::{
@@ -62,7 +62,7 @@ struct Task {
     path = "/v1/llm",
     operation_id = "llm",
     tag = "models",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A name of this request, 1 to 255 characters: if it comes again, it gets the answer that it got, and costs nothing more.")),
+    params(RequestHeaders),
     request_body = LlmRequest,
     responses(
         (status = 200, description = "The answer, or where it would come from.", body = LlmAnswer),
