@@ -10,10 +10,19 @@ need python3 "install python3 with its venv module"
 
 venv=target/clients
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import websockets, requests, polars, pandas, pyarrow, stripe, schemathesis, llmock' 2>/dev/null ||
-  "$venv/bin/pip" install --quiet 'websockets>=14,<17' requests polars pandas pyarrow 'stripe==16.1.0' 'schemathesis>=4,<5' 'llmock==0.2.2'
+"$venv/bin/python" -c 'import websockets, requests, polars, pandas, pyarrow, stripe, schemathesis, llmock, openai, llm_comply' 2>/dev/null ||
+  "$venv/bin/pip" install --quiet 'websockets>=14,<17' requests polars pandas pyarrow 'stripe==16.1.0' 'schemathesis>=4,<5' 'llmock==0.2.2' \
+    'openai>=2,<3' llm-comply
 export KANDLE_PYTHON="$PWD/$venv/bin/python" KANDLE_LLMOCK="$PWD/$venv/bin/llmock"
-if command -v node >/dev/null; then KANDLE_NODE=$(command -v node); export KANDLE_NODE; fi
+if command -v node >/dev/null; then
+  KANDLE_NODE=$(command -v node)
+  js="$PWD/target/clients-js"
+  if command -v npm >/dev/null && [ ! -d "$js/node_modules/openai" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$js" openai
+  fi
+  if [ -d "$js/node_modules/openai" ]; then export KANDLE_OPENAI_JS="$js"; fi
+  export KANDLE_NODE
+fi
 
 free_ports() { # as many as asked for, of the loopback
   python3 -c 'import socket, sys
