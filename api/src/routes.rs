@@ -89,6 +89,9 @@ pub fn router(app: App, origins: &[String]) -> Router {
 /// `/v1/ping`.
 #[derive(Serialize, ToSchema)]
 struct Pong {
+    ok: bool,
+    /// Of the API: it stays while nothing breaks.
+    version: &'static str,
     pong: bool,
     /// The server's time in milliseconds.
     ts: i64,
@@ -122,7 +125,7 @@ async fn health(State(view): State<Shared>) -> Response {
     responses((status = 200, description = "Somebody does.", body = Pong)),
 )]
 async fn ping(State(view): State<Shared>) -> Response {
-    fresh(Json(Pong { pong: true, ts: view.now_ms() }))
+    fresh(Json(Pong { ok: true, version: "v1", pong: true, ts: view.now_ms() }))
 }
 
 /// What is streamed, and how it fares.
@@ -280,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn every_route_answers_and_echoes_a_request_id() {
         let (_, id, body) = ask("GET", "/v1/ping", Some("mine-1")).await;
-        assert_eq!((id.as_str(), body.as_str()), ("mine-1", r#"{"pong":true,"ts":1000}"#));
+        assert_eq!((id.as_str(), body.as_str()), ("mine-1", r#"{"ok":true,"version":"v1","pong":true,"ts":1000}"#));
         let (_, id, body) = ask("GET", "/v1/market/symbols", Some("not plain!")).await;
         assert_eq!(id, "3e8-1");
         assert!(body.contains(r#""status":"live""#), "{body}");
