@@ -11,8 +11,6 @@ use crate::config::{KeyAt, LlmConfig, ProviderConfig};
 
 const ALIASES: [(&str, Reasoning); 2] =
     [("kai-fast", Reasoning::Off), ("kai-smart", Reasoning::On { effort: None, tokens_max: None })];
-/// A larger file is no key.
-const KEY_BYTES_MAX: usize = 4096;
 
 /// The models that are configured; `None` if there are none.
 ///
@@ -63,9 +61,9 @@ fn remote(config: &ProviderConfig) -> anyhow::Result<Provider> {
         }
     };
     let secret = |text: String| {
-        let key = text.get(..text.len().min(KEY_BYTES_MAX)).and_then(|text| Secret::new(text.trim()));
         // What is there is not repeated: it may be a key all the same.
-        key.with_context(|| format!("the key of the provider {name} is not up to 512 printable characters"))
+        Secret::new(text.trim())
+            .with_context(|| format!("the key of the provider {name} is not up to 512 printable characters"))
     };
     Ok(Provider::from(llm::ProviderConfig {
         name: name.clone(),
@@ -95,7 +93,7 @@ async fn local(config: &LlmConfig) -> anyhow::Result<Option<(Provider, ModelConf
     };
     let path = config.local_model.clone();
     if !path.is_file() {
-        tracing::info!(path = %path.display(), "no local model: `api/llm/model/fetch.sh {}` fetches it", "kandle-data/models");
+        tracing::info!(path = %path.display(), "no local model; api/llm/model/fetch.sh FOLDER fetches it");
         return Ok(None);
     }
     let shown = path.display().to_string();

@@ -81,6 +81,26 @@ fn a_killed_server_gives_no_held_money_back_before_its_time_and_all_of_it_then()
 }
 
 #[test]
+fn a_client_that_hangs_up_is_noticed_and_pays_for_what_came() {
+    let model = Model::start();
+    let kandle = serve(&model);
+    let asked = json!({"model": "model", "stream": true, "messages": [{"role": "user", "content": "wait"}]});
+    let (socket, _) = post(&kandle, "/v1/chat/completions", &asked, |text| text.contains("first"));
+    drop(socket);
+    let left = Instant::now();
+    while balance(&kandle).1 > 0 {
+        assert!(left.elapsed() < Duration::from_secs(5), "it is still held");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let row = &kandle.json("/v1/billing/usage")["usage"][0];
+    // Not `call_timeout`, which would have ended it a second after its begin.
+    assert_eq!((&row["status"], &row["usage_source"]), (&json!("cancelled"), &json!("estimated")), "{row}");
+    let (read, written) = (row["tokens_in"].as_u64().unwrap(), row["tokens_out"].as_u64().unwrap());
+    assert_eq!((written, row["cost_micros"].as_u64()), (2, Some(read + 2 * written + 10)), "{row}");
+    kandle.beside(&["ledger", "verify"]);
+}
+
+#[test]
 fn a_key_of_the_callers_own_is_in_no_log_and_no_file() {
     let model = Model::start();
     let folder = tempdir();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use ledger::{Micros, Timestamp};
-use llm::{Answer, ChatRequest, Completion, FailureKind, Model, Secret, reply::Reply, routing::Route};
+use llm::{Answer, ChatRequest, Completion, Failure, FailureKind, Model, Secret, reply::Reply, routing::Route};
 use records::{HoldError, RequestName};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -12,6 +12,7 @@ use super::{
     Chat,
     budget::{Plan, TooDear},
     meter::{Bill, Meter, Order},
+    refusal::of_own_key,
 };
 use crate::{access::Member, accounts::Accounts, billing::Kai, problem::Problem, routes::App};
 
@@ -170,11 +171,11 @@ impl Call {
             Ok(answer) => answer,
             Err(failure) if failure.kind == FailureKind::Refused && meter.held() == Micros::ZERO => {
                 let refusal = meter.take_refusal();
-                return Err(refusal.map_or_else(|| Missed::Answer(failure.into()), Missed::Money));
+                return Err(refusal.map_or_else(|| Missed::Answer(self.refused(failure)), Missed::Money));
             }
             Err(failure) => {
                 meter.close(None).await;
-                return Err(Missed::Answer(failure.into()));
+                return Err(Missed::Answer(self.refused(failure)));
             }
         };
         let config = &answer.attempt().model.config;
@@ -187,6 +188,11 @@ impl Call {
             clamped: plan.is_clamped.then_some(plan.output_tokens),
         };
         Ok(Opened { answer, meter, facts })
+    }
+
+    /// Why there is no answer.
+    pub(super) fn refused(&self, failure: Failure) -> Problem {
+        if self.own_key.is_some() { of_own_key(failure) } else { failure.into() }
     }
 
     /// What an answer came to, once its attempt has ended: before it is paid, so that it can be kept with what it says of that.
@@ -248,8 +254,8 @@ fn left(error: &HoldError) -> Option<u64> {
     }
 }
 
-fn closing() -> llm::Failure {
-    llm::Failure::new(FailureKind::Unavailable, "the server ends; try again")
+pub(super) fn closing() -> Failure {
+    Failure::new(FailureKind::Unavailable, "the server ends; try again")
 }
 
 pub(super) fn too_dear(dear: TooDear) -> Problem {

@@ -33,6 +33,18 @@ impl From<Failure> for Problem {
     }
 }
 
+/// The same where the key was the caller's own: then it is for the caller what the provider says of it.
+pub(super) fn of_own_key(failure: Failure) -> Problem {
+    match failure.kind {
+        FailureKind::Authentication | FailureKind::Permission | FailureKind::QuotaExhausted => {
+            let message = format!("the provider does not take byo_key: {}", failure.message);
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "byo_key_refused", message).field("byo_key");
+            problem.with("reason", failure.kind.as_str())
+        }
+        _ => failure.into(),
+    }
+}
+
 fn status_and_code(kind: FailureKind) -> (StatusCode, &'static str) {
     match kind {
         FailureKind::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request"),

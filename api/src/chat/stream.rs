@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    call::{Call, Facts, Opened},
+    call::{Call, Facts, Opened, closing},
     completions,
     meter::Meter,
 };
@@ -260,8 +260,4 @@ impl Reading<'_> {
             _ => None,
         }
     }
-}
-
-fn closing() -> Failure {
-    Failure::new(llm::FailureKind::Unavailable, "the server ends; try again")
 }

@@ -66,6 +66,7 @@ struct Task {
     request_body = LlmRequest,
     responses(
         (status = 200, description = "The answer, or where it would come from.", body = LlmAnswer),
+        (status = 400, description = "A member is wrong, or `byo_key_refused`: the provider does not take the key."),
         (status = 402, description = "`insufficient_funds`, or `key_cap_reached`."),
         (status = 500, description = "`provider_error`: nobody answered, and nothing is paid."),
     ),

@@ -35,7 +35,7 @@ async fn answer(mut call: Call, ticket: &Ticket, compose: impl FnOnce(&Done) -> 
             Ok(event) => completion.push(event),
             Err(failure) => {
                 meter.close(None).await;
-                return Err(failure.into());
+                return Err(call.refused(failure));
             }
         }
     }

@@ -130,11 +130,16 @@ async fn a_key_of_the_callers_own_is_used_once_and_found_nowhere() {
         let bad_key = json!({"prompt": "x", "byo_key": format!("{PLANTED} \u{fc}"), "byo_provider": "anthropic"});
         let nobody = json!({"prompt": "x", "byo_key": PLANTED, "byo_provider": "nobody"});
         let missing = json!({"prompt": "x", "byo_key": PLANTED});
-        for (asked, status) in [(ask("fail"), 500), (wrong, 400), (wrong_key, 400), (bad_key, 400), (nobody, 400), (missing, 400)] {
+        for asked in [wrong, wrong_key, bad_key, nobody, missing] {
             let (got, body) = told(server.post_as(&ada, "/v1/llm", &asked).send().await.unwrap()).await;
-            assert_eq!(got, status, "{body}");
+            assert_eq!(got, 400, "{body}");
             said.push_str(&body.to_string());
         }
+        let (status, body) = told(server.post_as(&ada, "/v1/llm", &ask("fail")).send().await.unwrap()).await;
+        let detail = &body["detail"];
+        assert_eq!((status, &detail["error"], &detail["field"]), (400, &json!("byo_key_refused"), &json!("byo_key")));
+        assert!(detail["message"].as_str().unwrap().contains("[redacted]"), "{body}");
+        said.push_str(&body.to_string());
         assert_eq!(funds(&server, &ada).await, (KAI - OWN_KEY_FEE, 0));
         rows(&server, &ada, 2).await;
         let metrics = server.get_as_nobody("/metrics").send().await.unwrap().text().await.unwrap();
