@@ -12,7 +12,9 @@ const DECIMALS: u8 = 6;
 /// How to write it.
 pub fn parse(text: &str) -> anyhow::Result<Micros> {
     let scale = Scale::new(DECIMALS).unwrap_or(Scale::ZERO);
-    let micros = parse_decimal(text.as_bytes(), scale).ok().and_then(|micros| u64::try_from(micros).ok());
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let micros = Some(text).filter(|_| is_plain).and_then(|text| parse_decimal(text.as_bytes(), scale).ok());
+    let micros = micros.and_then(|micros| u64::try_from(micros).ok());
     let micros = micros.and_then(Micros::new);
     micros.with_context(|| format!("{text:?} is no amount; use KAI with up to six decimals, such as 10 or 0.25"))
 }
