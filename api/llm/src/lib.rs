@@ -19,7 +19,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use llm::{Attempts, Call, Catalog, ChatRequest, Completion, Driver, Rescue, reply::{DONE, Reply}, routing};
+//! use llm::{Attempts, Call, Catalog, ChatRequest, Completion, Driver, Rescue, reply::{DONE, Reply, usage_json}, routing};
 //!
 //! type Sent = Result<Vec<u8>, Box<dyn std::error::Error>>;
 //!
@@ -55,7 +55,7 @@
 //!         return Ok(reply.whole(&whole).to_string().into_bytes());
 //!     }
 //!     if let Some(usage) = &whole.usage {
-//!         reply.usage(usage, &mut out);
+//!         reply.usage(&usage_json(usage), &mut out);
 //!     }
 //!     out.extend_from_slice(DONE);
 //!     Ok(out)
