@@ -11,7 +11,7 @@ use std::{fs, num::NonZeroUsize, os::unix::fs::DirBuilderExt, path::Path, sync::
 
 use anyhow::Context;
 use api::{
-    Accounts, Chat, Follower, Welcome,
+    Accounts, Chat, Follower, SignupTerms,
     billing::{Cards, Reconciler},
 };
 use auth::{HasherLimits, Keyring, PasswordHasher, Secret};
@@ -63,7 +63,7 @@ impl Running {
                 records.users().set_tier_cap(&Word::new(name)?, cap).await.context("the caps of the tiers")?;
             }
         }
-        let welcome = Welcome {
+        let signup = SignupTerms {
             is_open: config.is_open,
             tier: Word::new(config.tier.as_str())?,
             cap: cap(config.tiers.get(&config.tier).and_then(|tier| tier.cap_micros)),
@@ -72,7 +72,7 @@ impl Running {
         let follower = Follower::load(records.keys(), Arc::clone(keyring)).await.context("the keys cannot be read")?;
         let (stop, stopped) = watch::channel(false);
         let follower = tokio::spawn(follower.run(stopped.clone()));
-        let accounts = Accounts::new(Arc::clone(&records), &secret, hasher, welcome);
+        let accounts = Accounts::new(Arc::clone(&records), &secret, hasher, signup);
         let accounts = match stripe {
             Some(stripe) => accounts.with_cards(cards(stripe)?),
             None => accounts,

@@ -10,7 +10,7 @@ use crate::{billing::Cards, chat::Chat, once::InFlight, problem::Problem};
 
 /// What new users get.
 #[derive(Clone, Debug)]
-pub struct Welcome {
+pub struct SignupTerms {
     /// Whether anybody may register.
     pub is_open: bool,
     /// Their tier.
@@ -30,7 +30,7 @@ pub struct Accounts {
     pub(crate) attempts: Mutex<Attempts>,
     /// Apart from those of logins: whoever makes accounts must not keep the neighbours out of theirs.
     pub(crate) registrations: Mutex<Attempts>,
-    pub(crate) welcome: Welcome,
+    pub(crate) signup: SignupTerms,
     pub(crate) in_flight: Arc<InFlight>,
     cards: Option<Cards>,
     pub(crate) chat: Option<Arc<Chat>>,
@@ -39,7 +39,7 @@ pub struct Accounts {
 impl Accounts {
     /// The accounts of a database. `secret` signs tokens and seals answers that are kept.
     #[must_use]
-    pub fn new(records: Arc<Records>, secret: &Secret, hasher: PasswordHasher, welcome: Welcome) -> Self {
+    pub fn new(records: Arc<Records>, secret: &Secret, hasher: PasswordHasher, signup: SignupTerms) -> Self {
         Self {
             records,
             tokens: Tokens::new(secret),
@@ -47,7 +47,7 @@ impl Accounts {
             hasher,
             attempts: Mutex::default(),
             registrations: Mutex::default(),
-            welcome,
+            signup,
             in_flight: Arc::default(),
             cards: None,
             chat: None,

@@ -25,9 +25,9 @@ use utoipa_axum::{
     routes,
 };
 
-pub use self::{cards::Cards, reconciler::Reconciler};
+pub use self::{cards::Cards, kai::Kai, reconciler::Reconciler, statement::StatementSpan};
 use crate::routes::App;
-pub(crate) use kai::{Kai, Usd};
+pub(crate) use kai::Usd;
 
 /// The routes.
 pub(crate) fn router() -> OpenApiRouter<App> {

@@ -29,7 +29,7 @@ mod users;
 pub mod view;
 
 pub use access::{Access, Follower};
-pub use accounts::{Accounts, Welcome};
+pub use accounts::{Accounts, SignupTerms};
 pub use chat::Chat;
 pub use routes::{App, router};
 pub use view::View;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use api::billing::StatementSpan;
 use ledger::{Head, Timestamp};
-use records::{LINES_MAX, Line};
 use serde_json::json;
 
 use super::desk::Desk;
@@ -28,57 +28,50 @@ pub async fn run(args: LedgerArgs) -> anyhow::Result<()> {
 }
 
 async fn verify(desk: &Desk, expected: Option<&str>) -> anyhow::Result<()> {
-    let expected = expected.map(place).transpose()?;
-    if let Some((sequence, hash)) = expected
-        && sequence > 0
-    {
-        let page = desk.records.ledger().journal(sequence - 1, 1).await?;
-        let found = page.first().map(|sealed| hex(&sealed.hash));
-        if found.as_deref() != Some(hash) {
-            bail!("entry {sequence} of the journal is not the one that was seen before: it was changed or taken away");
-        }
-    }
-    let verified = desk.records.ledger().verify(None).await.context("the books are wrong")?;
-    let Head { sequence, hash, .. } = verified.head;
+    let expected = expected.map(read).transpose()?;
+    let verified = desk.records.ledger().verify(expected.as_ref()).await.context("the books are wrong")?;
     let (debits, credits) = verified.posted();
-    let (accounts, hash) = (verified.accounts.len(), hex(&hash));
+    let (entries, accounts, head) = (verified.head.sequence, verified.accounts.len(), written(&verified.head));
     desk.say(
         &format!(
-            "The books are right: {sequence} entries, {accounts} accounts, {debits} micros taken and {credits} given, \
-             {} held.\nKeep this to prove later that nothing before it was changed:\n  kandle ledger verify --head {sequence}:{hash}",
+            "The books are right: {entries} entries, {accounts} accounts, {debits} micros taken and {credits} given, \
+             {} held.\nKeep this to prove later that nothing before it was changed:\n  kandle ledger verify --head {head}",
             verified.held
         ),
-        &json!({"entries": sequence, "accounts": accounts, "head": format!("{sequence}:{hash}")}),
+        &json!({"entries": entries, "accounts": accounts, "head": head}),
     )
 }
 
-/// Page by page: a statement may be longer than memory.
+/// Page by page: a statement may be longer than memory. It is the one that its user gets over HTTP.
 async fn statement(desk: &Desk, user: &str, from: Option<Moment>, to: Option<Moment>) -> anyhow::Result<()> {
     let user = desk.user(user).await?.id;
     let now = engine::market::Timestamp(i64::try_from(desk.now().nanos()).unwrap_or(i64::MAX));
     let time = |moment: Moment| Timestamp::new(moment.at(now).0.unsigned_abs()).unwrap_or_default();
-    let (from, to) = (from.map_or(Timestamp::ZERO, time), to.map_or(Timestamp::MAX, time));
+    let span = StatementSpan { user, from: from.map_or(Timestamp::ZERO, time), to: to.map_or(Timestamp::MAX, time) };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "sequence,time_ms,purpose,transfer,micros,balance_micros")?;
-    let mut after = 0;
-    loop {
-        let page = desk.records.statements().page(user, from, to, after, LINES_MAX).await?;
-        for line in &page.lines {
-            let Line { sequence, time, purpose, transfer, micros, after } = line;
-            let (ms, purpose) = (time.nanos() / 1_000_000, purpose.name());
-            writeln!(out, "{sequence},{ms},{purpose},{:032x},{micros},{after}", transfer.0)?;
-        }
-        let Some(last) = page.lines.last().filter(|_| page.lines.len() == LINES_MAX) else { return Ok(()) };
-        after = last.sequence;
+    let (text, mut next) = span.first(&desk.records).await?;
+    out.write_all(text.as_bytes())?;
+    while let Some(after) = next {
+        let (text, behind) = span.page(&desk.records, after).await?;
+        out.write_all(text.as_bytes())?;
+        next = behind;
     }
+    Ok(())
 }
 
-fn place(text: &str) -> anyhow::Result<(u64, &str)> {
-    let pair = text.split_once(':').and_then(|(sequence, hash)| Some((sequence.parse().ok()?, hash)));
-    let pair = pair.filter(|(_, hash)| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    pair.context("--head is NUMBER:HASH, as `kandle ledger verify` prints it")
+/// Reads what [`written`] wrote.
+fn read(text: &str) -> anyhow::Result<Head> {
+    let parts: Vec<_> = text.split(':').collect();
+    let head = match parts.as_slice() {
+        [sequence, nanos, hash] => sequence.parse().ok().zip(nanos.parse().ok()).zip(hex::decode(hash).ok()),
+        _ => None,
+    };
+    let head = head.and_then(|((sequence, nanos), hash)| {
+        Some(Head { sequence, time: Timestamp::new(nanos)?, hash: hash.try_into().ok()? })
+    });
+    head.context("--head is NUMBER:TIME:HASH, as `kandle ledger verify` prints it")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn written(head: &Head) -> String {
+    format!("{}:{}:{}", head.sequence, head.time.nanos(), hex::encode(head.hash))
 }

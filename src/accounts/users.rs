@@ -3,6 +3,7 @@
 use std::{io::Read, num::NonZeroUsize};
 
 use anyhow::{Context, bail};
+use api::billing::Kai;
 use auth::{Email, HasherLimits, Password, PasswordHasher};
 use records::{KEYS_PAGE_MAX, RequestName, USERS_PAGE_MAX, User, Word};
 use serde_json::json;
@@ -94,8 +95,8 @@ async fn show(desk: &Desk, name: &str) -> anyhow::Result<()> {
     let window = desk.records.usage().window(user.id).await?;
     let keys = desk.records.keys().of_user(user.id, None, KEYS_PAGE_MAX).await?;
     let live = keys.iter().filter(|key| key.revoked.is_none()).count();
-    let [available, held, owed] = [funds.available, funds.held, funds.debt].map(kai::text);
-    let used = kai::text(window.used);
+    let [available, held, owed] = [funds.available, funds.held, funds.debt].map(Kai::from);
+    let used = Kai::from(window.used);
     desk.say(
         &format!(
             "  balance {available} KAI, held {held}, owed {owed}\n  spent in 30 days {used} KAI\n  keys {live}, revoked {}",
@@ -122,7 +123,7 @@ async fn move_money(desk: &Desk, name: &str, amount: &str, cause: &str, is_gift:
         gifts.debit(user, amount, &cause, None).await?
     };
     let funds = desk.records.users().funds(user).await?;
-    let balance = kai::text(funds.available);
+    let balance = Kai::from(funds.available);
     let what = if is_new { "done" } else { "this cause had its effect before: nothing was moved" };
     desk.say(
         &format!("{what}; balance {balance} KAI"),

@@ -197,7 +197,7 @@ pub enum LedgerCommand {
     /// Recompute the whole journal and compare it with all balances; the exit code is 1 if anything is wrong.
     Verify {
         /// What an earlier verify printed: also proves that nothing before it was changed.
-        #[arg(long, value_name = "NUMBER:HASH")]
+        #[arg(long, value_name = "NUMBER:TIME:HASH")]
         head: Option<String>,
     },
     /// Write what a user's balance was moved by, as CSV.

@@ -44,7 +44,7 @@ mod token;
 
 pub use allow_list::{ALLOWED_MAX, AllowList, AllowListError};
 pub use api_key::{ApiKey, Form, KeyHash, MalformedKey};
-pub use attempts::{Attempts, TooSoon};
+pub use attempts::{Attempts, TooSoon, network};
 pub use email::{Email, EmailError};
 pub use hasher::{HasherError, HasherLimits, PasswordHasher, Verdict};
 pub use keyring::{KeyGrant, KeyRefusal, KeyState, Keyring, KeyringFull, Owner};

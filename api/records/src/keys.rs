@@ -201,16 +201,6 @@ impl Keys {
         row.map(|row| read(&self.access, &row)).transpose()
     }
 
-    /// The key of a hash.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub async fn by_hash(&self, hash: &[u8; 32]) -> Result<Option<Grant>, RecordsError> {
-        let sql = format!("SELECT {COLUMNS} {FROM} WHERE k.hash = $1");
-        let row = self.access.row(&sql, &[hash.into()]).await?;
-        row.map(|row| read(&self.access, &row)).transpose()
-    }
-
     /// Keys of a user behind number `after`, also revoked ones, in order, at most `limit`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ const MICROS_PER_KAI: u64 = 1_000_000;
 /// An amount as a decimal of at least two and at most six places, such as `10.00` or `0.000005`; in JSON it is text.
 #[derive(ToSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[schema(value_type = String, example = "10.00", pattern = r"^-?[0-9]+\.[0-9]{2,6}$")]
-pub(crate) struct Kai(i64);
+pub struct Kai(i64);
 
 /// The same as a number of JSON, for clients that expect one.
 #[derive(ToSchema, Clone, Copy, Debug, PartialEq, Eq)]

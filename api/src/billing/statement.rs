@@ -45,7 +45,7 @@ pub(crate) async fn statement(
     let (from, to) = query::span(&given)?;
     let to = to.unwrap_or_else(|| app.now());
     let usual = Timestamp::new(to.nanos().saturating_sub(USUAL_NANOS)).unwrap_or(Timestamp::ZERO);
-    let span = Span { user: member.user, from: from.unwrap_or(usual).min(to), to };
+    let span = StatementSpan { user: member.user, from: from.unwrap_or(usual).min(to), to };
     let records = Arc::clone(&app.accounts()?.records);
     // The first page is read before the answer begins, so that a database that is away is told by a status.
     let (head, next) = span.first(&records).await?;
@@ -72,14 +72,21 @@ pub(crate) async fn statement(
 
 /// Whose statement, from when on and until when.
 #[derive(Clone, Copy)]
-struct Span {
-    user: UserId,
-    from: Timestamp,
-    to: Timestamp,
+pub struct StatementSpan {
+    /// Whose.
+    pub user: UserId,
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end, which is not part of it.
+    pub to: Timestamp,
 }
 
-impl Span {
-    async fn first(self, records: &Records) -> Result<(String, Option<u64>), RecordsError> {
+impl StatementSpan {
+    /// Its head and first page as text, and where the next page begins, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn first(self, records: &Records) -> Result<(String, Option<u64>), RecordsError> {
         let Statement { opening, lines } =
             records.statements().page(self.user, self.from, self.to, 0, LINES_MAX).await?;
         let mut text = HEAD.to_owned();
@@ -88,7 +95,11 @@ impl Span {
         Ok((text, next(&lines)))
     }
 
-    async fn page(self, records: &Records, after: u64) -> Result<(String, Option<u64>), RecordsError> {
+    /// The page behind entry `after`, likewise.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn page(self, records: &Records, after: u64) -> Result<(String, Option<u64>), RecordsError> {
         let lines = records.statements().page(self.user, self.from, self.to, after, LINES_MAX).await?.lines;
         let mut text = String::new();
         lines.iter().for_each(|line| push_line(&mut text, line));

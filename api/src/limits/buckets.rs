@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use auth::network;
 use dashmap::{DashMap, Entry};
 
 use super::quota::{Quota, Taken};
@@ -24,15 +25,9 @@ pub(crate) enum Who {
 }
 
 impl Who {
-    /// A caller without a name. Whoever has an IPv6 address has at least 2⁶⁴ of them.
+    /// A caller without a name.
     pub(crate) fn address(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::Address(address.into()),
-            IpAddr::V6(address) => {
-                let network = u128::from(address) & !u128::from(u64::MAX);
-                Self::Address(IpAddr::V6(network.into()))
-            }
-        }
+        Self::Address(network(address))
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn register(
     Exact { bytes, value }: Exact<Registration>,
 ) -> Result<Response, Problem> {
     let accounts = app.accounts()?;
-    if !accounts.welcome.is_open {
+    if !accounts.signup.is_open {
         let message = "this server takes no new accounts; its operator can make one";
         return Err(Problem::new(StatusCode::FORBIDDEN, "registration_closed", message));
     }
@@ -108,12 +108,12 @@ async fn welcome(
 ) -> Result<Response, Problem> {
     let users = accounts.records.users();
     let id = users.next_id().await?;
-    let welcome = &accounts.welcome;
+    let signup = &accounts.signup;
     let profile = Profile {
         user_id: id.0,
         email: email.as_str().to_owned(),
         username: username.to_string(),
-        tier: welcome.tier.to_string(),
+        tier: signup.tier.to_string(),
         created_at: moment::rfc3339(now),
     };
     let session = Session::begin(accounts, profile, now)?;
@@ -124,9 +124,9 @@ async fn welcome(
         email: Text::new(email.as_str()).map_err(unfit)?,
         username,
         password: Some(PasswordHash(Text::new(password).map_err(unfit)?)),
-        tier: welcome.tier.clone(),
-        cap: welcome.cap,
-        signup_credit: welcome.credit,
+        tier: signup.tier.clone(),
+        cap: signup.cap,
+        signup_credit: signup.credit,
         created: now,
     };
     match users.create(user, answer.kept.take()).await {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use api::{
-    Access, Accounts, App, Welcome,
+    Access, Accounts, App, SignupTerms,
     tiers::{ANONYMOUS, Tier, Tiers},
     view::View,
 };
@@ -115,7 +115,7 @@ impl Stage {
         let now = move || Timestamp::new(clock.now_ms().unsigned_abs() * 1_000_000).unwrap();
         let records = Arc::new(Records::open(RecordsUrl::parse(url).unwrap(), now).await.unwrap());
         let limits = HasherLimits { parallel: NonZeroUsize::MIN, waiting: setup.hashes_waiting };
-        let welcome = Welcome {
+        let welcome = SignupTerms {
             is_open: setup.is_open,
             tier: Word::new("developer").unwrap(),
             cap: Micros::new(500_000_000).unwrap(),

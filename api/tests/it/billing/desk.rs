@@ -11,7 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use api::{Access, Accounts, App, Follower, View, Welcome, billing::Reconciler, tiers::Tiers};
+use api::{Access, Accounts, App, Follower, SignupTerms, View, billing::Reconciler, tiers::Tiers};
 use auth::{HasherLimits, Keyring, PasswordHasher, Secret};
 use hmac::{Hmac, Mac};
 use ledger::{Micros, Timestamp};
@@ -106,7 +106,7 @@ impl Desk {
         let one = NonZeroUsize::MIN;
         let hasher = PasswordHasher::new(HasherLimits { parallel: one, waiting: 8 }).unwrap();
         let tier = Word::new("developer").unwrap();
-        let welcome = Welcome { is_open: true, tier, cap: micros(500 * KAI), credit: Micros::ZERO };
+        let welcome = SignupTerms { is_open: true, tier, cap: micros(500 * KAI), credit: Micros::ZERO };
         let secret = Secret::from_text(&self.secret).unwrap();
         let accounts = Arc::new(with(Accounts::new(Arc::clone(&records), &secret, hasher, welcome)));
         let mut tiers = Tiers::default();
