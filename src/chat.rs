@@ -3,7 +3,10 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use api::{Chat, chat::Terms};
+use api::{
+    Chat,
+    chat::{ChatMetrics, Terms},
+};
 use ledger::{Micros, Timestamp};
 use llm::{Alias, BreakerPolicy, Breakers, Catalog, Driver, ModelConfig, Provider, Reasoning, Secret, Task};
 
@@ -16,7 +19,7 @@ const ALIASES: [(&str, Reasoning); 2] =
 ///
 /// # Errors
 /// A provider has no key where the configuration says, the models contradict each other, or the local model cannot be read.
-pub async fn open(config: &LlmConfig, now: Timestamp) -> anyhow::Result<Option<Chat>> {
+pub async fn open(config: &LlmConfig, metrics: ChatMetrics, now: Timestamp) -> anyhow::Result<Option<Chat>> {
     let (mut providers, mut models) = (Vec::new(), config.models.clone());
     for provider in &config.providers {
         providers.push(Arc::new(remote(provider)?));
@@ -44,7 +47,7 @@ pub async fn open(config: &LlmConfig, now: Timestamp) -> anyhow::Result<Option<C
     };
     let since_s = Duration::from_nanos(now.nanos()).as_secs();
     let driver = driver.context("the system gives no randomness for TLS")?;
-    Ok(Some(Chat::new(catalog, driver, terms, since_s)))
+    Ok(Some(Chat::new(catalog, driver, metrics, terms, since_s)))
 }
 
 fn remote(config: &ProviderConfig) -> anyhow::Result<Provider> {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
-use api::{Access, App};
+use api::{Access, App, chat::ChatMetrics};
 use auth::Keyring;
 use engine::{
     market::{Directory, Symbol, Timestamp, Venue},
@@ -70,7 +70,7 @@ impl System {
         };
         let metrics = Arc::new(Metrics::new());
         let mut registry = Registry::with_prefix("kandle");
-        let feed_metrics = FeedMetrics::new(&mut registry);
+        let (feed_metrics, chat_metrics) = (FeedMetrics::new(&mut registry), ChatMetrics::new(&mut registry));
         let (shared, counted) = (Arc::clone(&clock), Arc::clone(&metrics));
         let view = Arc::new(LiveView::new(shared, Arc::clone(directory), aliases, venues, counted, registry));
         let (holes, missing) = mpsc::channel(MISSING_MAX);
@@ -82,7 +82,7 @@ impl System {
         let accounts = match &config.accounts.records {
             Some(url) => {
                 let now = ledger::Timestamp::new(clock.now().0.unsigned_abs()).unwrap_or_default();
-                let (stripe, chat) = (config.stripe.as_ref(), chat::open(&config.llm, now).await?);
+                let (stripe, chat) = (config.stripe.as_ref(), chat::open(&config.llm, chat_metrics, now).await?);
                 Some(accounts::Running::open(&config.accounts, stripe, chat, url, &keyring, &clock).await?)
             }
             None => None,

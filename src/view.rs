@@ -34,7 +34,7 @@ pub struct LiveView {
     /// Each venue, and whether it is switched on.
     venues: Vec<(Venue, bool)>,
     metrics: Arc<Metrics>,
-    feed_registry: Registry,
+    registry: Registry,
     node: OnceLock<Attached>,
     feeds: OnceLock<Arc<FeedStatus>>,
     history: OnceLock<(Store, Arc<Writer>)>,
@@ -55,11 +55,11 @@ impl LiveView {
         aliases: Vec<String>,
         venues: Vec<(Venue, bool)>,
         metrics: Arc<Metrics>,
-        feed_registry: Registry,
+        registry: Registry,
     ) -> Self {
         let started_ms = clock.now().millis();
         let (node, feeds, history) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { clock, started_ms, directory, aliases, venues, metrics, feed_registry, node, feeds, history }
+        Self { clock, started_ms, directory, aliases, venues, metrics, registry, node, feeds, history }
     }
 
     /// The node has started.
@@ -170,7 +170,7 @@ impl View for LiveView {
         let own = self.metrics.encode();
         let mut all = own.trim_end().strip_suffix("# EOF").unwrap_or(&own).to_owned();
         // Writing to a string cannot fail.
-        let _ = text::encode(&mut all, &self.feed_registry);
+        let _ = text::encode(&mut all, &self.registry);
         all
     }
 

@@ -66,18 +66,31 @@ fn a_killed_server_gives_no_held_money_back_before_its_time_and_all_of_it_then()
     kandle.await_answer();
     await_let_in(&kandle);
     assert_eq!(balance(&kandle), (available, held));
+    // Whoever was asked has a row, from before it was asked.
+    let status = |kandle: &Kandle| kandle.json("/v1/billing/usage")["usage"][0]["status"].clone();
+    assert_eq!(status(&kandle), "open");
     let killed = Instant::now();
     while balance(&kandle) != (10_000_000, 0) {
         assert!(killed.elapsed() < HELD_AT_MOST, "it is still held: {:?}", balance(&kandle));
         // An hour-glass that tells nobody when it is empty.
         std::thread::sleep(Duration::from_millis(500));
     }
+    assert_eq!(status(&kandle), "lost");
     kandle.beside(&["ledger", "verify"]);
     // And the next call is served and paid.
     let asked = json!({"model": "kai-fast", "messages": [{"role": "user", "content": "hi"}]});
     let (_, text) = post(&kandle, "/v1/chat/completions", &asked, |_| false);
     assert!(text.contains("Hello there, trader") && text.contains("x-kai-cost-micros: 31"), "{text}");
     assert_eq!(balance(&kandle), (10_000_000 - 31, 0));
+    let metrics = kandle.get("/metrics").unwrap();
+    for line in [
+        "kandle_llm_attempts_total{provider=\"up\",model=\"model\",outcome=\"ok\"} 1",
+        "kandle_llm_tokens_total{provider=\"up\",model=\"model\",kind=\"output\"} 5",
+        "kandle_llm_cost_micros_total{provider=\"up\",model=\"model\"} 31",
+        "kandle_llm_open 0",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) use caller::{Caller, Identity, Member, refused_key};
 pub use follow::Follower;
 pub(crate) use follow::{apply as apply_key, scope as stored_scope};
-pub(crate) use gate::{Cost, gate, is_open, is_proving};
+pub(crate) use gate::{Cost, CostLater, gate, is_open, is_proving};
 
 /// See the module.
 pub struct Access {

@@ -2,7 +2,7 @@
 //!
 //! `budget` (how long an answer may be for the money) → `meter` (owns the money of a call: hold, rows, settlement) → `call` (a
 //! call from its hold to its answer) → `whole` and `stream` (the task that reads it, which is not the client's). Routes: `completions`, `models`, `prompt` (`/v1/ai/chat`), `task` (`/v1/llm`),
-//! `providers`. `refusal` says why not. Read `meter` first.
+//! `providers`. `refusal` says why not, `metrics` counts. Read `meter` first.
 //!
 //! - **A client that leaves is not refunded.** It pays for what was generated, by the policy of the provider: `cancel` stops the
 //!   model, `drain` reads to the end, for a bounded time. Before the first token, and where the answer is kept for an
@@ -14,6 +14,7 @@ mod budget;
 mod call;
 mod completions;
 mod meter;
+mod metrics;
 mod models;
 mod prompt;
 mod providers;
@@ -34,6 +35,7 @@ use tokio::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::metrics::ChatMetrics;
 use crate::{problem::Problem, routes::App};
 
 /// The longest body: pictures come in it.
@@ -64,6 +66,7 @@ pub struct Terms {
 pub struct Chat {
     catalog: Catalog,
     driver: Driver,
+    metrics: ChatMetrics,
     terms: Terms,
     /// When this server began, in seconds: when its models were, for want of anything better.
     since_s: u64,
@@ -75,10 +78,10 @@ pub struct Chat {
 impl Chat {
     /// The models of `catalog`, called by `driver`.
     #[must_use]
-    pub fn new(catalog: Catalog, driver: Driver, terms: Terms, since_s: u64) -> Self {
+    pub fn new(catalog: Catalog, driver: Driver, metrics: ChatMetrics, terms: Terms, since_s: u64) -> Self {
         let calls = Arc::new(Semaphore::new(CALLS_MAX as usize));
         let drains = Arc::new(Semaphore::new(DRAINS_MAX));
-        Self { catalog, driver, terms, since_s, calls, drains, stop: watch::Sender::new(false) }
+        Self { catalog, driver, metrics, terms, since_s, calls, drains, stop: watch::Sender::new(false) }
     }
 
     /// The right to make one call; it is given back when all of the call is written.

@@ -87,6 +87,11 @@ impl Write {
         Self::new("UPDATE counters SET value = value + 1 WHERE name = 'version'")
     }
 
+    /// Whether it may refuse its request.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.guard.is_some()
+    }
+
     /// Whether it can be run in one statement with others of its kind, or at any time.
     pub(crate) fn is_free(&self) -> bool {
         matches!(self.statement, Statement::Rows(_)) || self.guard.is_none()
@@ -123,7 +128,7 @@ impl Write {
     /// Whether both are rows for the same statement.
     fn is_like(&self, other: &Self) -> bool {
         match (&self.statement, &other.statement) {
-            (Statement::Rows(rows), Statement::Rows(others)) => rows.head == others.head,
+            (Statement::Rows(rows), Statement::Rows(others)) => std::ptr::eq(rows, others),
             _ => false,
         }
     }
@@ -133,8 +138,8 @@ impl Write {
 ///
 /// # Errors
 /// Also if a guard touches no row, and nobody says whose: then they are to be run one by one.
-pub(crate) async fn run_together(
-    changes: &[Change],
+pub(crate) async fn run_together<'c>(
+    changes: impl Iterator<Item = &'c Change>,
     database: &Database,
     connection: &mut AnyConnection,
 ) -> Result<(), RecordsError> {
@@ -150,9 +155,9 @@ pub(crate) async fn run_together(
 }
 
 /// One write for all rows of a kind, as far as a statement can have so many values.
-fn gathered(changes: &[Change]) -> Vec<Write> {
+fn gathered<'c>(changes: impl Iterator<Item = &'c Change>) -> Vec<Write> {
     let mut gathered: Vec<Write> = Vec::new();
-    for write in changes.iter().flat_map(|change| &change.writes) {
+    for write in changes.flat_map(|change| &change.writes) {
         let room = VALUES_MAX - write.values.len();
         match gathered.iter_mut().find(|other| other.is_like(write) && other.values.len() <= room) {
             Some(other) => other.values.extend_from_slice(&write.values),

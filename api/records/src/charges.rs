@@ -3,18 +3,19 @@
 //! A charge holds from the balance, from the allowance of 30 days, and from that of its key if the key has a cap: one chain,
 //! so that none of them is ever overshot, whatever comes at once.
 
-use ledger::{AccountId, Event, Fact, Micros, Outcome, Record, Refusal, State};
+use ledger::{AccountId, Event, Fact, Micros, Outcome, Record, Refusal, State, Timestamp};
 
 use crate::{
     access::{Access, Counter},
     allowance::{self, Window},
     at_most,
+    change::Write,
     chart::{self, KeyId, UserId},
     error::{Conflict, RecordsError},
     kept::{self, Kept},
     keys::Keys,
     text::{RequestName, Word},
-    usage::{Attempt, Usage, UsageRecords},
+    usage::{Attempt, OPEN, Usage, UsageRecords},
     users::Users,
 };
 
@@ -38,6 +39,8 @@ pub struct Hold {
     pub payer: Payer,
     /// How much.
     pub amount: Micros,
+    /// Until when, about: the ledger's own clock decides.
+    pub expires: Timestamp,
 }
 
 /// Why nothing is set aside.
@@ -116,14 +119,48 @@ impl Charges {
         amount: Micros,
         timeout_s: u32,
     ) -> Result<Hold, HoldError> {
+        self.set_aside(payer, request, amount, timeout_s, None).await
+    }
+
+    /// The same for an attempt that begins with it: its row is there from now on. It is [`OPEN`](crate::OPEN) until
+    /// [`Self::settle`], [`Self::void`] or [`Self::note`] tell its end, and [`LOST`](crate::LOST) if nobody does before the hold
+    /// expires.
+    ///
+    /// # Errors
+    /// As [`Self::hold`].
+    pub async fn hold_for(
+        &self,
+        payer: Payer,
+        request: RequestName,
+        amount: Micros,
+        timeout_s: u32,
+        attempt: Attempt,
+    ) -> Result<Hold, HoldError> {
+        self.set_aside(payer, request, amount, timeout_s, Some(attempt)).await
+    }
+
+    async fn set_aside(
+        &self,
+        payer: Payer,
+        request: RequestName,
+        amount: Micros,
+        timeout_s: u32,
+        attempt: Option<Attempt>,
+    ) -> Result<Hold, HoldError> {
         at_most(chart::AMOUNT_MAX, amount)?;
         allowance::align(&self.access, payer.user).await?;
-        let hold = Hold { request, payer, amount };
+        let timeout_s = timeout_s.max(1);
+        let expires = self.access.now().after(timeout_s).unwrap_or(Timestamp::MAX);
+        let hold = Hold { request, payer, amount, expires };
+        let mut writes = Vec::new();
+        if let Some(attempt) = attempt {
+            writes.push(self.begun(&hold, attempt).await?);
+        }
         let events = hold.legs().map(|leg| {
             let to = if matches!(leg, Leg::Balance) { chart::REVENUE } else { chart::POOL };
-            chart::hold(&hold.cause("hold", leg), leg.account(payer.user), to, amount, timeout_s.max(1))
+            chart::hold(&hold.cause("hold", leg), leg.account(payer.user), to, amount, timeout_s)
         });
-        let outcomes = self.access.change(Vec::new(), events.collect()).await?;
+        let outcomes = self.access.change(writes, events.collect()).await?;
         let Some((leg, why)) =
             hold.legs().zip(&outcomes).find_map(|(leg, outcome)| refused(outcome).map(|why| (leg, why)))
         else {
@@ -171,7 +208,7 @@ impl Charges {
     ) -> Result<Settlement, SettleError> {
         let charged = amount.min(hold.amount);
         let usage = self.usage(hold, charged, attempt).await?;
-        let mut writes = usage.writes();
+        let mut writes = usage.end();
         writes.extend(kept::write(kept.as_ref())?);
         let events =
             hold.legs().map(|leg| chart::settle(&hold.cause("settle", leg), &hold.cause("hold", leg), charged));
@@ -226,7 +263,7 @@ impl Charges {
     pub async fn void(&self, hold: &Hold, attempt: Option<Attempt>) -> Result<(), RecordsError> {
         let mut writes = Vec::new();
         if let Some(attempt) = attempt.clone() {
-            writes = self.usage(hold, Micros::ZERO, attempt).await?.writes();
+            writes = self.usage(hold, Micros::ZERO, attempt).await?.end();
         }
         let events = hold.legs().map(|leg| chart::void(&hold.cause("void", leg), &hold.cause("hold", leg)));
         let outcomes = match self.access.change(writes, events.collect()).await {
@@ -250,11 +287,24 @@ impl Charges {
     /// # Errors
     /// If it cannot be written.
     pub async fn note(&self, hold: &Hold, attempt: Attempt) -> Result<(), RecordsError> {
-        let writes = self.usage(hold, Micros::ZERO, attempt).await?.writes();
+        let writes = self.usage(hold, Micros::ZERO, attempt).await?.end();
         match self.access.write(writes).await {
             Err(RecordsError::Conflict(Conflict::Repeated)) => Ok(()),
             written => written,
         }
+    }
+
+    /// Writes the row of a further attempt that begins for a hold. Asked again, it changes nothing.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn begin(&self, hold: &Hold, attempt: Attempt) -> Result<(), RecordsError> {
+        self.access.write(vec![self.begun(hold, attempt).await?]).await
+    }
+
+    async fn begun(&self, hold: &Hold, attempt: Attempt) -> Result<Write, RecordsError> {
+        let attempt = Attempt { status: Word::cut(OPEN), ..attempt };
+        Ok(self.usage(hold, Micros::ZERO, attempt).await?.begin(hold.expires))
     }
 
     async fn usage(&self, hold: &Hold, cost: Micros, attempt: Attempt) -> Result<Usage, RecordsError> {

@@ -18,9 +18,10 @@ const READERS_MAX: u32 = 4;
 const ACQUIRE_MAX: Duration = Duration::from_secs(10);
 const MIGRATE_TRIES_MAX: u32 = 10;
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "ledger", include_str!("../migrations/0001_ledger.sql")),
     (2, "accounts", include_str!("../migrations/0002_accounts.sql")),
+    (3, "open attempts", include_str!("../migrations/0003_open_attempts.sql")),
 ];
 
 /// A database whose tables are those of this version.

@@ -78,7 +78,7 @@ pub use statement::{LINES_MAX, Line, Statement, Statements};
 pub use text::{Email, Name, RequestName, Text, TextError, Token, Word};
 pub use url::RecordsUrl;
 pub use usage::{
-    Attempt, Cursor, Group, Grouping, SUMS_MAX, USAGE_PAGE_MAX, Usage, UsageFilter, UsageRecords, UsageSum,
+    Attempt, Cursor, Group, Grouping, LOST, OPEN, SUMS_MAX, USAGE_PAGE_MAX, Usage, UsageFilter, UsageRecords, UsageSum,
 };
 pub use users::{Funds, Login, NewUser, PasswordHash, USERS_PAGE_MAX, User, Users};
 pub use verify::VerifyError;

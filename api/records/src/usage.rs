@@ -1,14 +1,16 @@
-//! What was used: a row for each attempt at a provider, written with the money that it cost.
+//! What was used: a row for each attempt at a provider, written with the hold before it begins and with the money that it
+//! cost when it ends.
 
 use ledger::{Micros, Timestamp};
-use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, any::AnyRow};
 
 use crate::{
     access::Access,
     allowance::{self, Window},
     bounded,
-    change::{Rows, Value, Write},
+    change::{Rows, Value, Write, bound},
     chart::{KeyId, UserId},
+    database::Database,
     error::{Conflict, RecordsError},
     text::{Name, RequestName, Text, Word},
 };
@@ -19,6 +21,11 @@ pub const USAGE_PAGE_MAX: usize = 500;
 const TOKENS_MAX: u64 = 1 << 40;
 /// Sums of one answer.
 pub const SUMS_MAX: usize = 1000;
+
+/// The status of an attempt that has begun.
+pub const OPEN: &str = "open";
+/// The status of an attempt whose hold has expired before anybody told how it ended.
+pub const LOST: &str = "lost";
 
 /// What is known of an attempt when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +52,7 @@ pub struct Attempt {
     pub latency_ms: u64,
     /// How long its first token took.
     pub first_token_ms: Option<u64>,
-    /// How it ended, such as `ok`.
+    /// How it ended, such as `ok`; [`OPEN`] until then.
     pub status: Word,
     /// Who counted the tokens, such as `upstream`.
     pub source: Word,
@@ -64,7 +71,7 @@ pub struct Usage {
     pub key: Option<KeyId>,
     /// The request that it was made for.
     pub request: RequestName,
-    /// When it ended.
+    /// When it ended, or began if it has not.
     pub created: Timestamp,
     /// What was charged.
     pub cost: Micros,
@@ -144,12 +151,21 @@ pub struct UsageRecords {
 const COLUMNS: &str = "id, user_id, key_id, request, attempt, created, endpoint, provider, model, upstream_model, \
                        tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
                        status, source, raw";
-static ATTEMPTS: Rows = Rows {
-    head: "INSERT INTO usage (id, user_id, key_id, request, attempt, created, day, endpoint, provider, model, \
-           upstream_model, tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, first_token_ms, \
-           status, source, raw)",
-    columns: 21,
-    tail: "ON CONFLICT (request, attempt) DO NOTHING",
+const INSERT: &str = "INSERT INTO usage (id, user_id, key_id, request, attempt, created, day, endpoint, provider, model, \
+                      upstream_model, tokens_in, tokens_cached, tokens_out, tokens_reasoning, cost, latency_ms, \
+                      first_token_ms, status, source, raw, expires)";
+const INSERTED: usize = 22;
+static BEGUN: Rows = Rows { head: INSERT, columns: INSERTED, tail: "ON CONFLICT (request, attempt) DO NOTHING" };
+/// The end of an attempt that was never told to have begun is a row as well. What has ended once stays as it is.
+static ENDED: Rows = Rows {
+    head: INSERT,
+    columns: INSERTED,
+    tail: "ON CONFLICT (request, attempt) DO UPDATE SET created = excluded.created, day = excluded.day, \
+           tokens_in = excluded.tokens_in, tokens_cached = excluded.tokens_cached, tokens_out = excluded.tokens_out, \
+           tokens_reasoning = excluded.tokens_reasoning, cost = excluded.cost, latency_ms = excluded.latency_ms, \
+           first_token_ms = excluded.first_token_ms, status = excluded.status, source = excluded.source, \
+           raw = excluded.raw, expires = NULL \
+           WHERE usage.expires IS NOT NULL OR usage.status = 'lost'",
 };
 /// One statement may not touch a row twice, so what comes together is summed first. `WHERE true` keeps SQLite from taking
 /// `ON` for a part of `FROM`.
@@ -252,10 +268,23 @@ impl Usage {
         Cursor { created: self.created, id: self.id }
     }
 
-    /// The statements that write the row and what it adds to its day.
-    pub(crate) fn writes(&self) -> Vec<Write> {
+    /// The statement that writes the row of an attempt which has begun, and may end until `expires`.
+    pub(crate) fn begin(&self, expires: Timestamp) -> Write {
+        self.insert(&BEGUN, Some(expires))
+    }
+
+    /// The statements that write how the attempt ended and what that adds to its day.
+    pub(crate) fn end(&self) -> Vec<Write> {
+        let mut writes = vec![self.insert(&ENDED, None).or(Conflict::Repeated)];
+        if self.cost > Micros::ZERO {
+            writes.push(Write::rows(&DAYS).bind(self.user).bind(allowance::day(self.created)).bind(self.cost));
+        }
+        writes
+    }
+
+    fn insert(&self, rows: &'static Rows, expires: Option<Timestamp>) -> Write {
         let (attempt, day) = (&self.attempt, allowance::day(self.created));
-        let insert = Write::rows(&ATTEMPTS).bind(self.id).bind(self.user).bind(self.key).bind(&self.request);
+        let insert = Write::rows(rows).bind(self.id).bind(self.user).bind(self.key).bind(&self.request);
         let insert = insert.bind(u64::from(attempt.number)).bind(self.created).bind(day).bind(&attempt.endpoint);
         let insert = insert.bind(&attempt.provider).bind(&attempt.model).bind(&attempt.upstream_model);
         let tokens = |tokens: u64| tokens.min(TOKENS_MAX);
@@ -263,12 +292,25 @@ impl Usage {
         let insert = insert.bind(tokens(attempt.tokens_out)).bind(tokens(attempt.tokens_reasoning));
         let insert = insert.bind(self.cost).bind(attempt.latency_ms);
         let insert = insert.bind(attempt.first_token_ms).bind(&attempt.status).bind(&attempt.source);
-        let mut writes = vec![insert.bind(attempt.raw.as_ref()).or(Conflict::Repeated)];
-        if self.cost > Micros::ZERO {
-            writes.push(Write::rows(&DAYS).bind(self.user).bind(day).bind(self.cost));
-        }
-        writes
+        insert.bind(attempt.raw.as_ref()).bind(expires)
     }
+}
+
+/// What becomes of attempts whose holds have expired: nobody has told how they ended.
+pub(crate) fn lose(now: Timestamp) -> Write {
+    let sql = "UPDATE usage SET status = 'lost', created = $1, day = $2, expires = NULL WHERE expires <= $3";
+    Write::new(sql).bind(now).bind(allowance::day(now)).bind(now)
+}
+
+/// Whether there are any.
+pub(crate) async fn is_any_lost(
+    database: &Database,
+    connection: &mut AnyConnection,
+    now: Timestamp,
+) -> Result<bool, RecordsError> {
+    let sql = "SELECT 1 FROM usage WHERE expires <= $1 LIMIT 1";
+    let found = bound(sqlx::query(sql), &[now.into()]).fetch_optional(connection).await;
+    found.map(|row| row.is_some()).map_err(|error| database.unavailable(error))
 }
 
 impl Cursor {

@@ -22,7 +22,7 @@ use crate::{
     change::{Change, Write, run_together},
     database::Database,
     error::RecordsError,
-    rows,
+    rows, usage,
 };
 
 /// Requests that share a commit.
@@ -95,14 +95,16 @@ impl Writer {
         }
     }
 
-    /// Frees what holds set aside whose time is over.
+    /// Frees what holds set aside whose time is over, and gives up the attempts that they were for.
     async fn sweep(&mut self) {
         let swept = async {
             let (now, database) = ((self.clock)(), self.database.clone());
             let (connection, _) = self.ready().await?;
             let due = rows::due(&database, connection, now, DUE_MAX).await?;
+            let is_any_lost = usage::is_any_lost(&database, connection, now).await?;
             let expiry = |hold| Change::new(Vec::new(), vec![Event::Expire(hold)]);
-            let changes: Vec<_> = due.into_iter().map(expiry).collect();
+            let lost = is_any_lost.then(|| Change::new(vec![usage::lose(now)], Vec::new()));
+            let changes: Vec<_> = due.into_iter().map(expiry).chain(lost).collect();
             if !changes.is_empty() {
                 let answers = self.commit(&changes).await?;
                 for (change, answer) in changes.iter().zip(answers).filter(|(_, answer)| is_refused(answer)) {
@@ -164,16 +166,18 @@ impl Writer {
         Ok(Some(answers))
     }
 
-    /// Requests that are all done: their rows are written together. `None` if one is refused.
+    /// Requests whose rows are written together. `None` if one of them is refused for its rows.
     async fn commit_together(&mut self, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
         let (now, database) = ((self.clock)(), self.database.clone());
         let (connection, ledger) = self.ready().await?;
         let mut transaction = begin(&database, connection, ledger, changes).await?;
         let before = ledger.head();
         let answers: Vec<_> = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
-        let is_undone = |(change, answer): (&Change, _)| !change.writes.is_empty() && is_refused(answer);
-        let must_part = changes.iter().zip(&answers).any(is_undone)
-            || match run_together(changes, &database, &mut transaction).await {
+        let (refused, granted): (Vec<_>, Vec<_>) =
+            changes.iter().zip(&answers).partition(|(_, answer)| is_refused(answer));
+        // What the ledger refuses writes nothing, but may be refused by a guard first.
+        let must_part = refused.iter().flat_map(|(change, _)| &change.writes).any(Write::is_guarded)
+            || match run_together(granted.iter().map(|(change, _)| *change), &database, &mut transaction).await {
                 Ok(()) => false,
                 Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => true,
                 Err(error) => return Err(error),

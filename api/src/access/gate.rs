@@ -1,5 +1,7 @@
 //! The layer before the routes: who asks, whether there is room for one more request, and a line in the audit.
 
+use std::sync::Arc;
+
 use auth::Timestamp;
 use axum::{
     extract::{Request, State},
@@ -7,8 +9,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Shared;
 use ledger::Micros;
 use records::{Audit, Text};
+use tokio::sync::oneshot;
 
 use super::{
     caller::{Caller, Identity},
@@ -25,6 +29,10 @@ use crate::{
 /// What an answer says it has cost, for the audit.
 #[derive(Clone, Copy)]
 pub(crate) struct Cost(pub(crate) Micros);
+
+/// The same of an answer that goes on after its head: it is told at its end.
+#[derive(Clone)]
+pub(crate) struct CostLater(pub(crate) Shared<oneshot::Receiver<Micros>>);
 
 /// Routes that everybody may ask at any time: they tell nothing of anybody and cost nothing, or prove by other means who asks.
 const OPEN: [&str; 5] = ["/v1/health", "/v1/ping", "/metrics", "/v1/openapi.json", "/v1/billing/stripe/webhook"];
@@ -109,10 +117,17 @@ fn noted(request: &Request, caller: &Caller, now_ns: u64) -> Option<Audit> {
 }
 
 fn note(app: &App, mut row: Audit, response: &Response) {
-    let Some(accounts) = app.access.accounts() else { return };
+    let Some(accounts) = app.access.accounts().cloned() else { return };
+    let view = Arc::clone(&app.view);
     row.status = response.status().as_u16();
-    row.cost = response.extensions().get::<Cost>().map_or(Micros::ZERO, |cost| cost.0);
-    let began_ms = row.created.nanos() / 1_000_000;
-    row.latency_ms = u64::try_from(app.view.now_ms()).unwrap_or(0).saturating_sub(began_ms);
-    accounts.records.audit().note(row);
+    let write = move |cost: Micros| {
+        let began_ms = row.created.nanos() / 1_000_000;
+        let latency_ms = u64::try_from(view.now_ms()).unwrap_or(0).saturating_sub(began_ms);
+        accounts.records.audit().note(Audit { cost, latency_ms, ..row });
+    };
+    if let Some(CostLater(cost)) = response.extensions().get().cloned() {
+        tokio::spawn(async move { write(cost.await.unwrap_or_default()) });
+    } else {
+        write(response.extensions().get().map_or(Micros::ZERO, |Cost(cost)| *cost));
+    }
 }

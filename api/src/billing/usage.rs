@@ -42,7 +42,7 @@ struct UsageRow {
     request_id: String,
     /// 1, 2, 3, … within its request.
     attempt: u32,
-    /// When it ended, RFC 3339.
+    /// When it ended, or began if it has not, RFC 3339.
     created_at: String,
     /// What was called.
     endpoint: String,
@@ -68,7 +68,7 @@ struct UsageRow {
     latency_ms: u64,
     /// How long its first token took.
     first_token_ms: Option<u64>,
-    /// How it ended, such as `ok`.
+    /// How it ended, such as `ok`: `open` until then, `lost` if a server died before it could tell.
     status: String,
     /// Who counted the tokens, such as `upstream`.
     usage_source: String,

@@ -152,7 +152,7 @@ impl Call {
             model: self.request.model.clone(),
             terms: self.chat.terms,
         };
-        let meter = Arc::new(Meter::new(self.accounts.records.charges(), order));
+        let meter = Arc::new(Meter::new(self.accounts.records.charges(), self.chat.metrics.clone(), order));
         Arc::make_mut(&mut self.request).output_tokens_max = Some(plan.output_tokens);
         let call = llm::Call {
             request: Arc::clone(&self.request),

@@ -1,5 +1,8 @@
 //! The money of one call: set aside before the first byte leaves, taken or given back when the call is over.
 //!
+//! Each attempt has its row before it is asked: the first is written with the hold, so that not even a server that is killed
+//! has asked somebody without a trace.
+//!
 //! There is one hold for a call, not one for each attempt. At most one attempt of a call is ever paid (nothing is tried again
 //! once a token was seen), and the hold covers the dearest target that may be asked: so it is never raised, a failover waits
 //! for no second commit, and the settlement is one transaction with the row of the attempt that answered.
@@ -9,15 +12,16 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use ledger::Micros;
 use llm::{Attempts, End, Outcome, Refused, Source, Tokens, Usage};
 use records::{
-    Attempt, Charges, Conflict, Hold, HoldError, Kept, Name, Payer, RecordsError, RequestName, SettleError, Text, Word,
+    Attempt, Charges, Conflict, Hold, HoldError, Kept, Name, OPEN, Payer, RecordsError, RequestName, SettleError, Text,
+    Word,
 };
 use tokio::time::sleep;
 
-use super::Terms;
+use super::{Terms, metrics::ChatMetrics};
 
 /// How often writing is tried while the database is away.
 const TRIES: u32 = 10;
@@ -29,6 +33,7 @@ const HOLD_MARGIN: Duration = Duration::from_secs(30);
 /// See the module.
 pub(super) struct Meter {
     charges: Charges,
+    metrics: ChatMetrics,
     order: Order,
     state: Arc<Mutex<State>>,
 }
@@ -69,8 +74,8 @@ pub(super) struct Bill {
 }
 
 impl Meter {
-    pub(super) fn new(charges: Charges, order: Order) -> Self {
-        Self { charges, order, state: Arc::default() }
+    pub(super) fn new(charges: Charges, metrics: ChatMetrics, order: Order) -> Self {
+        Self { charges, metrics, order, state: Arc::default() }
     }
 
     /// Why nothing was set aside.
@@ -104,21 +109,21 @@ impl Meter {
         // The paid attempt is the last one, for nothing is tried after it.
         let last = ended.pop();
         for (attempt, end) in &ended {
-            let row = self.order.row(attempt, end);
-            written("an attempt", insist(|| self.charges.note(&hold, row.clone())).await);
+            let row = self.order.row(attempt, Some(end));
+            self.written("an attempt", insist(|| self.charges.note(&hold, row.clone())).await);
         }
         let Some((attempt, end)) = last else {
-            return written("a void", insist(|| self.charges.void(&hold, None)).await);
+            return self.written("a void", insist(|| self.charges.void(&hold, None)).await);
         };
-        let row = self.order.row(&attempt, &end);
+        let row = self.order.row(&attempt, Some(&end));
         let bill = end.usage.as_ref().filter(|_| is_paid(&attempt, &end));
         match bill.map(|usage| self.order.bill(&attempt, &end, usage).cost) {
-            Some(cost) => self.settle(&hold, cost, row, kept).await,
-            None => written("a void", insist(|| self.charges.void(&hold, Some(row.clone()))).await),
+            Some(cost) => self.settle(&hold, &attempt, cost, row, kept).await,
+            None => self.written("a void", insist(|| self.charges.void(&hold, Some(row.clone()))).await),
         }
     }
 
-    async fn settle(&self, hold: &Hold, cost: Micros, row: Attempt, kept: Option<Kept>) {
+    async fn settle(&self, hold: &Hold, attempt: &llm::Attempt, cost: Micros, row: Attempt, kept: Option<Kept>) {
         let settle = || async {
             match self.charges.settle(hold, cost, row.clone(), kept.clone()).await {
                 Err(SettleError::Records(error)) => Err(error),
@@ -128,34 +133,57 @@ impl Meter {
         match insist(settle).await {
             // Another server has answered the same Idempotency-Key: a request is paid once.
             Err(RecordsError::Conflict(Conflict::Kept)) => {
-                written("a void", insist(|| self.charges.void(hold, Some(row.clone()))).await);
+                self.written("a void", insist(|| self.charges.void(hold, Some(row.clone()))).await);
             }
-            Ok(Err(error)) => tracing::error!(%error, request = %hold.request, "a call is not paid"),
-            settled => written("a settlement", settled),
+            Ok(Err(error)) => {
+                self.metrics.unwritten.inc();
+                tracing::error!(%error, request = %hold.request, "a call is not paid");
+            }
+            Ok(Ok(settlement)) => self.metrics.charge(attempt, settlement.charged),
+            Err(error) => self.written("a settlement", Err::<(), _>(error)),
+        }
+    }
+
+    fn written<T>(&self, what: &str, result: Result<T, RecordsError>) {
+        if let Err(error) = result {
+            self.metrics.unwritten.inc();
+            tracing::error!(error = &error as &dyn std::error::Error, what, "what a call used is not written");
         }
     }
 }
 
 impl Attempts for Meter {
-    fn begin(&self, _: &llm::Attempt) -> BoxFuture<'static, Result<(), Refused>> {
-        if lock(&self.state).hold.is_some() {
-            return Box::pin(ready(Ok(())));
-        }
-        let (charges, state) = (self.charges.clone(), Arc::clone(&self.state));
+    fn begin(&self, attempt: &llm::Attempt) -> BoxFuture<'static, Result<(), Refused>> {
+        let (charges, state, row) = (self.charges.clone(), Arc::clone(&self.state), self.order.row(attempt, None));
         let Order { payer, ref request, amount, terms, .. } = self.order;
         let (request, hold_s) = (request.clone(), (terms.total + terms.drain + HOLD_MARGIN).as_secs());
+        let (held, metrics) = (lock(&self.state).hold.clone(), self.metrics.clone());
+        metrics.begin();
         Box::pin(async move {
-            let held = charges.hold(payer, request, amount, u32::try_from(hold_s).unwrap_or(u32::MAX)).await;
+            if let Some(hold) = held {
+                let begun = insist(|| charges.begin(&hold, row.clone())).await.inspect_err(|_| metrics.forget());
+                return begun.map_err(|error| Refused(format!("its row cannot be written: {error}")));
+            }
+            let hold_s = u32::try_from(hold_s).unwrap_or(u32::MAX);
+            let held = charges.hold_for(payer, request, amount, hold_s, row).await;
             let mut state = lock(&state);
             match held {
-                Ok(hold) => state.hold = Some(hold),
-                Err(error) => state.refusal = Some(error),
+                Ok(hold) => {
+                    state.hold = Some(hold);
+                    Ok(())
+                }
+                Err(error) => {
+                    state.refusal = Some(error);
+                    metrics.forget();
+                    metrics.unpaid.inc();
+                    Err(Refused("there is no money for it".to_owned()))
+                }
             }
-            if state.hold.is_some() { Ok(()) } else { Err(Refused("there is no money for it".to_owned())) }
         })
     }
 
     fn end(&self, attempt: &llm::Attempt, end: &End) {
+        self.metrics.end(attempt, end);
         lock(&self.state).ended.push((attempt.clone(), end.clone()));
     }
 }
@@ -179,10 +207,12 @@ impl Order {
         Bill { cost, input, output, fee, tokens, latency }
     }
 
-    fn row(&self, attempt: &llm::Attempt, end: &End) -> Attempt {
-        let tokens = end.usage.as_ref().map(|usage| usage.tokens).unwrap_or_default();
+    /// The row of an attempt, as far as it is known.
+    fn row(&self, attempt: &llm::Attempt, end: Option<&End>) -> Attempt {
+        let usage = end.and_then(|end| end.usage.as_ref());
+        let tokens = usage.map(|usage| usage.tokens).unwrap_or_default();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let raw = end.usage.as_ref().map(|usage| &usage.raw).filter(|raw| !raw.is_null());
+        let raw = usage.map(|usage| &usage.raw).filter(|raw| !raw.is_null());
         Attempt {
             number: attempt.number,
             endpoint: Name::cut(self.endpoint),
@@ -193,14 +223,15 @@ impl Order {
             tokens_cached: tokens.cache_read,
             tokens_out: tokens.output_total(),
             tokens_reasoning: tokens.reasoning,
-            latency_ms: millis(end.latency),
-            first_token_ms: end.first_token.map(millis),
-            status: Word::cut(match &end.outcome {
-                Outcome::Done => "ok",
-                Outcome::Cancelled => "cancelled",
-                Outcome::Failed(failure) => failure.kind.as_str(),
+            latency_ms: end.map_or(0, |end| millis(end.latency)),
+            first_token_ms: end.and_then(|end| end.first_token).map(millis),
+            status: Word::cut(match end.map(|end| &end.outcome) {
+                None => OPEN,
+                Some(Outcome::Done) => "ok",
+                Some(Outcome::Cancelled) => "cancelled",
+                Some(Outcome::Failed(failure)) => failure.kind.as_str(),
             }),
-            source: Word::cut(match end.usage.as_ref().map(|usage| usage.source) {
+            source: Word::cut(match usage.map(|usage| usage.source) {
                 Some(Source::Upstream) => "upstream",
                 Some(Source::Counted) => "counted",
                 Some(Source::Estimated) => "estimated",
@@ -234,12 +265,6 @@ where
         }
     }
     act().await
-}
-
-fn written<T>(what: &str, result: Result<T, RecordsError>) {
-    if let Err(error) = result {
-        tracing::error!(error = &error as &dyn std::error::Error, what, "what a call used is not written");
-    }
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

@@ -9,7 +9,8 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
+use ledger::Micros;
 use llm::{
     Answer, Completion, Dialect, Event, Failure, OnDisconnect,
     reply::{DONE, KEEP_ALIVE, Reply},
@@ -25,7 +26,7 @@ use super::{
     completions,
     meter::Meter,
 };
-use crate::{once::Ticket, problem::Problem};
+use crate::{access::CostLater, once::Ticket, problem::Problem};
 
 /// Pieces that wait for a client. Further ones wait at the provider.
 const PIECES_MAX: usize = 64;
@@ -42,18 +43,30 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 pub(super) async fn streamed(call: Call, ticket: Ticket, has_usage: bool) -> Result<Response, Problem> {
     let (pieces, taken) = mpsc::channel(PIECES_MAX);
     let (began, begun) = oneshot::channel();
+    let (paid, cost) = oneshot::channel();
     // The call's permit is what a server that ends waits for.
-    tokio::spawn(Box::pin(pump(call, ticket, has_usage, began, pieces)));
-    match timeout(PING_EVERY, begun).await {
+    tokio::spawn(Box::pin(pump(call, ticket, has_usage, Client { began, pieces, paid })));
+    let mut response = match timeout(PING_EVERY, begun).await {
         Ok(Ok(Ok(facts))) => {
             let mut response = events(taken, false);
             facts.tell(&mut response);
-            Ok(response)
+            response
         }
-        Ok(Ok(Err(problem))) => Err(problem),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed")),
-        Err(_) => Ok(events(taken, true)),
-    }
+        Ok(Ok(Err(problem))) => return Err(problem),
+        Ok(Err(_)) => return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call failed")),
+        Err(_) => events(taken, true),
+    };
+    response.extensions_mut().insert(CostLater(cost.shared()));
+    Ok(response)
+}
+
+/// What is told to whoever asked.
+struct Client {
+    /// That the answer has begun, or why it will not.
+    began: oneshot::Sender<Result<Facts, Problem>>,
+    pieces: mpsc::Sender<Bytes>,
+    /// What it has cost.
+    paid: oneshot::Sender<Micros>,
 }
 
 /// Gives an answer that was given before, from its body.
@@ -100,13 +113,8 @@ fn head(body: Body) -> Response {
 }
 
 /// Reads an answer to its end, or as far as it is worth, and pays it.
-async fn pump(
-    mut call: Call,
-    ticket: Ticket,
-    has_usage: bool,
-    began: oneshot::Sender<Result<Facts, Problem>>,
-    pieces: mpsc::Sender<Bytes>,
-) {
+async fn pump(mut call: Call, ticket: Ticket, has_usage: bool, client: Client) {
+    let Client { began, pieces, paid } = client;
     let Opened { answer, meter, facts } = match call.open().await {
         Ok(opened) => opened,
         Err(problem) => {
@@ -124,14 +132,16 @@ async fn pump(
     reading.write(|reply, out| reply.begin(out)).await;
     let (whole, failure) = reading.read(answer).await;
     let client = reading.client();
-    let last = pay(&call, &ticket, &meter, facts, whole, failure, &reply).await;
+    let (last, cost) = pay(&call, &ticket, &meter, facts, whole, failure, &reply).await;
+    let _ = paid.send(cost);
     if let Some(client) = client {
         // Nothing is left to do for a client that does not take it.
         let _ = client.send_timeout(last, CLIENT_WITHIN).await;
     }
 }
 
-/// Writes what the answer came to, and gives what is still to be sent: whoever sees `[DONE]` knows that it is written.
+/// Writes what the answer came to, and gives what is still to be sent and its cost: whoever sees `[DONE]` knows that it is
+/// written.
 async fn pay(
     call: &Call,
     ticket: &Ticket,
@@ -140,14 +150,14 @@ async fn pay(
     whole: Completion,
     failure: Option<Failure>,
     reply: &Reply,
-) -> Bytes {
+) -> (Bytes, Micros) {
     let is_whole = whole.finish.is_some();
     let problem = failure.map(Problem::from);
     let done = match call.done(meter, facts, whole).await {
         Ok(done) => done,
         Err(problem) => {
             meter.close(None).await;
-            return event(&problem.openai_body());
+            return (event(&problem.openai_body()), Micros::ZERO);
         }
     };
     let mut kept = None;
@@ -161,14 +171,15 @@ async fn pay(
         kept = ticket.compose(&call.accounts, call.now, StatusCode::OK, &body).ok().and_then(|composed| composed.kept);
     }
     meter.close(kept).await;
-    match problem {
+    let last = match problem {
         Some(problem) => event(&problem.openai_body()),
         None => {
             let mut out = Vec::new();
             end(reply, &completions::usage(&done), &mut out);
             out.into()
         }
-    }
+    };
+    (last, done.cost())
 }
 
 fn end(reply: &Reply, usage: &Value, out: &mut Vec<u8>) {

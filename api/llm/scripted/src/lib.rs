@@ -4,7 +4,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -64,6 +67,7 @@ pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     hung_up: watch::Receiver<usize>,
+    sent: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -71,6 +75,7 @@ struct Stage {
     script: Script,
     seen: Arc<Mutex<Vec<Seen>>>,
     hung_up: watch::Sender<usize>,
+    sent: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -83,7 +88,9 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let (send, hung_up) = watch::channel(0);
-        let stage = Arc::new(Stage { script: Arc::new(script), seen: Arc::clone(&seen), hung_up: send });
+        let sent = Arc::<AtomicUsize>::default();
+        let stage = Stage { script: Arc::new(script), seen: Arc::clone(&seen), hung_up: send, sent: Arc::clone(&sent) };
+        let stage = Arc::new(stage);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut sessions = JoinSet::new();
@@ -92,7 +99,7 @@ impl Upstream {
                 sessions.spawn(async move { serve(socket, &stage).await });
             }
         });
-        Self { address, seen, hung_up, _tasks: tasks }
+        Self { address, seen, hung_up, sent, _tasks: tasks }
     }
 
     /// The base URL.
@@ -108,6 +115,12 @@ impl Upstream {
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many steps of streams its clients or the network have taken.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until the client has hung up on so many answers that were not over.
@@ -140,6 +153,7 @@ async fn serve(socket: TcpStream, stage: &Stage) -> Option<()> {
                                 stage.hung_up.send_modify(|count| *count += 1);
                                 return None;
                             }
+                            stage.sent.fetch_add(1, Ordering::Relaxed);
                         }
                         Step::Wait(told) => told.notified().await,
                         Step::Stall => return hang(&mut socket, stage).await,

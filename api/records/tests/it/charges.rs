@@ -1,14 +1,16 @@
 //! Charges and their caps.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use ledger::Micros;
 use records::{
-    Conflict, Hold, HoldError, Kept, Payer, Records, RecordsError, SettleError, Settlement, UsageFilter, UserId,
-    chart::REVENUE,
+    Attempt, Conflict, Hold, HoldError, Kept, Payer, Records, RecordsError, SettleError, Settlement, UsageFilter,
+    UserId, chart::REVENUE,
 };
 
 use crate::{
-    cast::{ada, attempt, kai, key, micros, payer, request, user},
+    cast::{ada, attempt, kai, key, micros, payer, request, user, word},
     stage::{Stage, on_each_database},
 };
 
@@ -222,6 +224,61 @@ async fn of_charges_that_come_at_once_with_one_name_one_is_made_and_those_beside
             assert_eq!(kept.answer, [number as u8]);
             assert_eq!(records.usage().window(user).await.unwrap().used, kai(21 * (u64::from(round) + 1)));
         }
+        records.ledger().verify(None).await.unwrap();
+        records.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_has_its_row_from_its_beginning_and_one_whose_end_nobody_tells_is_lost() {
+    on_each_database(async |stage: &Stage| {
+        let records = stage.open().await;
+        let (user, charges) = (ada(&records, 60, 100).await.id, records.charges());
+        let begin = async |name: &str, number| {
+            charges.hold_for(payer(user, None), request(name), kai(5), 60, attempt(number)).await
+        };
+        let rows = async |name: &str| -> Vec<_> {
+            let rows = records.usage().of_request(&request(name)).await.unwrap();
+            rows.into_iter().map(|row| (row.attempt.number, row.attempt.status, row.cost, row.created)).collect()
+        };
+        let (began, free) = (stage.now(), Micros::ZERO);
+        let hold = begin("a", 1).await.unwrap();
+        assert_eq!(begin("a", 1).await.unwrap(), hold);
+        assert_eq!(rows("a").await, [(1, word("open"), free, began)]);
+        charges.begin(&hold, attempt(2)).await.unwrap();
+        charges.begin(&hold, attempt(2)).await.unwrap();
+        stage.pass(1);
+        charges.note(&hold, Attempt { status: word("reset"), ..attempt(1) }).await.unwrap();
+        assert_eq!(rows("a").await, [(1, word("reset"), free, stage.now()), (2, word("open"), free, began)]);
+        charges.settle(&hold, kai(3), attempt(2), None).await.unwrap();
+        let ended = [(1, word("reset"), free, stage.now()), (2, word("ok"), kai(3), stage.now())];
+        assert_eq!(rows("a").await, ended);
+        // What has ended does not begin again.
+        charges.begin(&hold, attempt(2)).await.unwrap();
+        assert_eq!(rows("a").await, ended);
+
+        let (lost, late) = (begin("b", 1).await.unwrap(), begin("c", 1).await.unwrap());
+        let voided = begin("d", 1).await.unwrap();
+        charges.void(&voided, Some(Attempt { status: word("reset"), ..attempt(1) })).await.unwrap();
+        // Without the money nobody is asked, so that there is no row.
+        let poor = charges.hold_for(payer(user, None), request("f"), kai(90), 60, attempt(1)).await;
+        assert!(matches!(poor, Err(HoldError::InsufficientFunds { .. } | HoldError::UsageCapReached(_))), "{poor:?}");
+        assert_eq!(rows("f").await, []);
+        stage.pass(61);
+        let is_swept = async || stage.number("SELECT COUNT(*) FROM usage WHERE status = 'open'").await == 0;
+        while !is_swept().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(rows("b").await, [(1, word("lost"), free, stage.now())]);
+        assert_eq!(rows("d").await[0].1, word("reset"));
+        // Who comes late all the same can still tell what happened, and is not paid.
+        let settled = charges.settle(&late, kai(1), attempt(1), None).await;
+        assert!(matches!(settled, Err(SettleError::Expired)), "{settled:?}");
+        assert_eq!(rows("c").await, [(1, word("expired"), free, stage.now())]);
+        charges.note(&lost, attempt(1)).await.unwrap();
+        assert_eq!(rows("b").await, [(1, word("ok"), free, stage.now())]);
+        assert_eq!(records.users().funds(user).await.unwrap().available, kai(97));
         records.ledger().verify(None).await.unwrap();
         records.close().await;
     })

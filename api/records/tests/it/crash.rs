@@ -70,7 +70,7 @@ async fn child_charges() {
 /// One metered charge. Asked again, it is the same.
 async fn meter(charges: &Charges, user: UserId, round: u64, caller: u64, number: u64) {
     let (name, held) = (request(format!("r{round}-{caller}-{number}")), micros(HELD));
-    let hold = charges.hold(payer(user, None), name, held, 600).await.unwrap();
+    let hold = charges.hold_for(payer(user, None), name, held, 600, attempt(1)).await.unwrap();
     let cost = micros(charged(caller, number));
     assert_eq!(charges.settle(&hold, cost, attempt(1), None).await.unwrap().charged, cost);
 }
@@ -190,6 +190,10 @@ async fn kill_meters(stage: &Stage, kills: u64) {
         // What is charged has its row, before anybody asks again. Of one moment: a server may still be ending what it was told.
         let rest =
             "SELECT (SELECT COUNT(*) FROM ledger_lines WHERE micros < 0) - (SELECT COUNT(*) FROM usage WHERE cost > 0)";
+        assert_eq!(stage.number(rest).await, 0, "{at}");
+        // And what is held, for somebody who may have been asked: twice, for balance and allowance.
+        let rest = "SELECT (SELECT COUNT(*) FROM ledger_transfers WHERE state = 1) \
+                    - 2 * (SELECT COUNT(*) FROM usage WHERE status = 'open')";
         assert_eq!(stage.number(rest).await, 0, "{at}");
         let records = open(&stage.url).await;
         for caller in 0..CALLERS {

@@ -1,6 +1,6 @@
 //! What a client gets for its money.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use scripted::{Reply, Step, Upstream, answer, chunk, done, error, finish, usage};
 use serde_json::{Value, json};
@@ -69,6 +69,16 @@ async fn a_stream_ends_with_what_it_used_and_cost_and_is_paid_before_it_is_done(
         }
         assert_eq!(funds(&server, &ada).await, (KAI - 2 * COST, 0));
         assert_eq!(rows(&server, &ada, 2).await[0].cost.get(), COST);
+        // The audit has the cost as well, which its head could not tell.
+        let audit = server.records.audit();
+        let costs = loop {
+            let page = audit.page(ada.user, None, None, 10).await.unwrap();
+            if page.len() == 2 {
+                break page.iter().map(|row| row.audit.cost.get()).collect::<Vec<_>>();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        assert_eq!(costs, [COST, COST]);
         server.close().await;
     })
     .await;
@@ -124,7 +134,9 @@ async fn a_model_that_thinks_for_long_keeps_its_stream_alive_also_before_the_fir
             Some("cheap-upstream") => vec![chunk("at last"), finish("stop"), usage(20, 7), done()],
             _ => vec![Step::Cut],
         };
-        Reply::Stream([Step::Wait(Arc::clone(&wait))].into_iter().chain(late).collect())
+        // Whoever asks again has waited long enough.
+        let wait = (seen.number < 2).then(|| Step::Wait(Arc::clone(&wait)));
+        Reply::Stream(wait.into_iter().chain(late).collect())
     })
     .await;
     let server = Menu::default().open(&desk, &upstream, &upstream).await;

@@ -1,9 +1,9 @@
 //! Clients that leave: what was generated is paid, and nothing is left held.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use llm::OnDisconnect;
-use scripted::{Reply, Step, Upstream, chunk, done, finish, usage};
+use scripted::{Reply, Step, Upstream, answer, chunk, done, finish, usage};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -76,7 +76,7 @@ async fn where_the_provider_bills_all_a_client_that_leaves_pays_what_it_counts()
 async fn a_drain_ends_in_time_and_pays_what_came_until_then() {
     on_each_database(async |desk: &Desk| {
         let upstream = Upstream::new(|_| Reply::Stream(vec![piece(0), piece(1), Step::Stall])).await;
-        let drain = std::time::Duration::from_millis(50);
+        let drain = Duration::from_millis(50);
         let menu = Menu { policy: OnDisconnect::Drain, drain, ..Menu::default() };
         let server = menu.open(desk, &upstream, &upstream).await;
         let ada = server.holder("ada@example.com", 0, KAI, desk.now()).await;
@@ -160,6 +160,33 @@ async fn a_server_that_ends_pays_what_is_under_way() {
         );
         let late = server.post_as(&ada, "/v1/chat/completions", &stream()).send().await.unwrap();
         assert_eq!(late.status(), 503);
+        server.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_holds_the_provider_back_and_gets_all_of_it_later() {
+    const PIECES: usize = 1600;
+    on_each_database(async |desk: &Desk| {
+        // More than all sockets on the way can take, and 64 of them wait here.
+        let text = "x".repeat(32 * 1024);
+        let upstream = Upstream::new(move |_| answer(&vec![text.as_str(); PIECES], 20, 7)).await;
+        let server = Menu::default().open(desk, &upstream, &upstream).await;
+        let ada = server.holder("ada@example.com", 0, KAI, desk.now()).await;
+        let response = server.post_as(&ada, "/v1/chat/completions", &stream()).send().await.unwrap();
+        let mut sent = 0;
+        loop {
+            // A silence that nobody ends.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if std::mem::replace(&mut sent, upstream.sent()) == upstream.sent() && sent > 0 {
+                break;
+            }
+        }
+        assert!(sent < PIECES, "{sent} pieces were read for a client that took none");
+        let streamed = Streamed::read(response).await;
+        assert!(streamed.is_done && streamed.text().len() == PIECES * 32 * 1024);
+        assert_eq!(rows(&server, &ada, 1).await[0].attempt.status.as_str(), "ok");
         server.close().await;
     })
     .await;

@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use api::{Chat, chat::Terms};
+use api::{
+    Chat,
+    chat::{ChatMetrics, Terms},
+};
 use futures_util::StreamExt;
 use llm::{
     Alias, BreakerPolicy, Breakers, Capability, Catalog, Dialect, Driver, Limits, ModelConfig, OnDisconnect, Price,
     Provider, Rates, Reasoning, Secret, Task, Thinking,
 };
-use records::{Usage, UsageFilter};
+use prometheus_client::registry::Registry;
+use records::{OPEN, Usage, UsageFilter};
 use reqwest::Response;
 use scripted::Upstream;
 use serde_json::{Value, json};
@@ -98,7 +102,7 @@ impl Menu {
             total: self.limits.total,
             drain: self.drain,
         };
-        Chat::new(catalog.unwrap(), driver, terms, 1_700_000_000)
+        Chat::new(catalog.unwrap(), driver, ChatMetrics::new(&mut Registry::default()), terms, 1_700_000_000)
     }
 
     pub(crate) async fn open(&self, desk: &Desk, cheap: &Upstream, dear: &Upstream) -> Server {
@@ -157,11 +161,11 @@ pub(crate) async fn read_until(response: Response, is_enough: impl Fn(&str) -> b
     text
 }
 
-/// The rows of a user, the oldest first, once there are `count` of them.
+/// The rows of a user, the oldest first, once there are `count` of attempts that have ended.
 pub(crate) async fn rows(server: &Server, holder: &Holder, count: usize) -> Vec<Usage> {
     for _ in 0..2000 {
         let mut page = server.records.usage().page(holder.user, &UsageFilter::default(), None, 500).await.unwrap();
-        if page.len() >= count {
+        if page.iter().filter(|row| row.attempt.status.as_str() != OPEN).count() >= count {
             assert_eq!(page.len(), count, "{page:?}");
             page.reverse();
             return page;
