@@ -216,7 +216,7 @@ impl Caller {
         let mut made = 0;
         while Instant::now() < end {
             let request = RequestName::new(format!("req_{:032x}", self.bench.id().0))?;
-            let hold = charges.hold(payer, request, held, 600).await?;
+            let hold = charges.hold_for(payer, request, held, 600, attempt()).await?;
             charges.settle(&hold, cost, attempt(), None).await?;
             made += 1;
         }
