@@ -15,6 +15,7 @@ use crate::{
     chart::{self, UserId},
     database::Database,
     error::{Conflict, RecordsError},
+    latest::Latest,
     row::Fields,
     rows,
     writer::{CHAIN_EVENTS_MAX, Request, WAITING_MAX},
@@ -37,6 +38,7 @@ struct Inner {
     clock: Clock,
     blocks: [Block; Counter::COUNT],
     platform: OnceCell<()>,
+    latest: Latest,
     /// The day for which a user's allowance is known to be right.
     aligned: Mutex<HashMap<UserId, u64>>,
 }
@@ -70,12 +72,17 @@ impl Access {
             clock,
             blocks,
             platform: OnceCell::new(),
+            latest: Latest::default(),
             aligned: Mutex::default(),
         }))
     }
 
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
+    }
+
+    pub(crate) fn latest(&self) -> &Latest {
+        &self.0.latest
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -46,6 +46,7 @@ mod error;
 mod gifts;
 mod kept;
 mod keys;
+mod latest;
 mod payments;
 mod row;
 mod rows;
@@ -116,7 +117,7 @@ impl Records {
         let access = Access::new(database.clone(), requests, Arc::clone(&clock));
         let (audit, keeper) = AuditLog::new(access.clone());
         let (stop_writer, stopped) = oneshot::channel();
-        let writer = tokio::spawn(Writer::new(database, clock).run(taken, stopped));
+        let writer = tokio::spawn(Writer::new(database, clock, access.latest().clone()).run(taken, stopped));
         let (stop_keeper, stopped) = oneshot::channel();
         let keeper = tokio::spawn(keeper.run(stopped));
         let ledger = LedgerRecords { access: access.clone() };

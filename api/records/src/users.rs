@@ -262,6 +262,18 @@ impl Users {
         }
         funds.ok_or(RecordsError::Conflict(Conflict::UnknownUser))
     }
+
+    /// What a user can spend, as of the last change that this process has made, or else as [`Self::funds`] reads it. Behind a
+    /// hold it is at least as new as that, and costs nothing.
+    ///
+    /// # Errors
+    /// As [`Self::funds`].
+    pub async fn available_lately(&self, user: UserId) -> Result<Micros, RecordsError> {
+        match self.access.latest().of(chart::balance(user)) {
+            Some(balance) => Ok(balance.available()),
+            None => Ok(self.funds(user).await?.available),
+        }
+    }
 }
 
 pub(crate) fn read(access: &Access, row: &AnyRow) -> Result<User, RecordsError> {

@@ -22,6 +22,7 @@ use crate::{
     change::{Change, Write, run_together},
     database::Database,
     error::RecordsError,
+    latest::Latest,
     rows, usage,
 };
 
@@ -50,13 +51,32 @@ pub(crate) struct Request {
 pub(crate) struct Writer {
     database: Database,
     clock: Clock,
+    latest: Latest,
     /// What is known of the database; nothing after a failure, for then it may have written or not.
     state: Option<(AnyConnection, Ledger)>,
 }
 
+/// What a commit is decided on.
+#[derive(Clone, Copy)]
+enum Footing {
+    /// What is known of the database: right if nobody else has written since.
+    Known,
+    /// What the database says, while nobody else can write.
+    Locked,
+}
+
+/// How far a commit came.
+enum Tried {
+    Done(Vec<Answer>),
+    /// Somebody else has written since: nothing was done.
+    Overtaken,
+    /// One of the requests is refused for its rows, and nobody says which: nothing was done.
+    Parted,
+}
+
 impl Writer {
-    pub(crate) fn new(database: Database, clock: Clock) -> Self {
-        Self { database, clock, state: None }
+    pub(crate) fn new(database: Database, clock: Clock, latest: Latest) -> Self {
+        Self { database, clock, latest, state: None }
     }
 
     /// Serves until `stop` is told or dropped, and then what has come before.
@@ -128,72 +148,64 @@ impl Writer {
     }
 
     async fn try_commit(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
-        let quick = if changes.iter().all(|change| change.writes.is_empty()) {
-            self.commit_events(changes).await?
-        } else if changes.iter().flat_map(|change| &change.writes).all(Write::is_free) {
-            self.commit_together(changes).await?
-        } else {
-            None
-        };
-        match quick {
-            Some(answers) => Ok(answers),
-            None => self.commit_apart(changes).await,
+        if changes.iter().flat_map(|change| &change.writes).all(Write::is_free) {
+            let mut tried = self.commit_together(changes, Footing::Known).await?;
+            if matches!(tried, Tried::Overtaken) {
+                tried = self.commit_together(changes, Footing::Locked).await?;
+            }
+            if let Tried::Done(answers) = tried {
+                return Ok(answers);
+            }
         }
+        self.commit_apart(changes).await
     }
 
-    /// Events only: they are applied to what is known, and written if nobody else has written since. `None` if somebody has.
-    async fn commit_events(&mut self, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
-        let (now, database) = ((self.clock)(), self.database.clone());
+    /// All is decided, and then written with one statement for the rows of a kind.
+    async fn commit_together(&mut self, changes: &[Change], footing: Footing) -> Result<Tried, RecordsError> {
+        let (now, database, latest) = ((self.clock)(), self.database.clone(), self.latest.clone());
         let unavailable = |error| database.unavailable(error);
         let (connection, ledger) = self.ready().await?;
-        let before = ledger.head();
-        rows::load(&database, connection, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
-        let answers = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
-        let effects = ledger.take_effects();
-        // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
-        if effects.entries.is_empty() {
-            return Ok(Some(answers));
-        }
-        let mut transaction = connection.begin().await.map_err(unavailable)?;
-        if !rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)? {
-            transaction.rollback().await.map_err(unavailable)?;
-            // What was applied has not happened.
-            *ledger = Ledger::resume(Head::default());
-            return Ok(None);
-        }
-        rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(Some(answers))
-    }
-
-    /// Requests whose rows are written together. `None` if one of them is refused for its rows.
-    async fn commit_together(&mut self, changes: &[Change]) -> Result<Option<Vec<Answer>>, RecordsError> {
-        let (now, database) = ((self.clock)(), self.database.clone());
-        let (connection, ledger) = self.ready().await?;
-        let mut transaction = begin(&database, connection, ledger, changes).await?;
+        let mut transaction = match footing {
+            Footing::Known => {
+                rows::load(&database, connection, ledger, events(changes)).await?;
+                connection.begin().await.map_err(unavailable)?
+            }
+            Footing::Locked => begin(&database, connection, ledger, changes).await?,
+        };
         let before = ledger.head();
         let answers: Vec<_> = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
+        let effects = ledger.take_effects();
         let (refused, granted): (Vec<_>, Vec<_>) =
             changes.iter().zip(&answers).partition(|(_, answer)| is_refused(answer));
         // What the ledger refuses writes nothing, but may be refused by a guard first.
-        let must_part = refused.iter().flat_map(|(change, _)| &change.writes).any(Write::is_guarded)
-            || match run_together(granted.iter().map(|(change, _)| *change), &database, &mut transaction).await {
-                Ok(()) => false,
-                Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => true,
-                Err(error) => return Err(error),
-            };
-        if must_part {
-            transaction.rollback().await.map_err(|error| database.unavailable(error))?;
-            *ledger = Ledger::resume(before);
-            return Ok(None);
+        if refused.iter().flat_map(|(change, _)| &change.writes).any(Write::is_guarded) {
+            return undone(&database, transaction, ledger, before, Tried::Parted).await;
         }
-        end(&database, transaction, ledger, &before).await?;
-        Ok(Some(answers))
+        // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
+        if effects.entries.is_empty() && granted.iter().all(|(change, _)| change.writes.is_empty()) {
+            transaction.rollback().await.map_err(unavailable)?;
+            return Ok(Tried::Done(answers));
+        }
+        if !rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)? {
+            return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await;
+        }
+        match run_together(granted.iter().map(|(change, _)| *change), &database, &mut transaction).await {
+            Ok(()) => {}
+            Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => {
+                return undone(&database, transaction, ledger, before, Tried::Parted).await;
+            }
+            Err(error) => return Err(error),
+        }
+        rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
+        transaction.commit().await.map_err(unavailable)?;
+        latest.tell(&effects.accounts);
+        Ok(Tried::Done(answers))
     }
 
     /// Each request behind a savepoint of its own, so that what one is refused for is undone and no more.
     async fn commit_apart(&mut self, changes: &[Change]) -> Result<Vec<Answer>, RecordsError> {
-        let (now, database) = ((self.clock)(), self.database.clone());
+        let (now, database, latest) = ((self.clock)(), self.database.clone(), self.latest.clone());
+        let unavailable = |error| database.unavailable(error);
         let (connection, ledger) = self.ready().await?;
         let mut transaction = begin(&database, connection, ledger, changes).await?;
         let before = ledger.head();
@@ -201,7 +213,13 @@ impl Writer {
         for change in changes {
             answers.push(apply_all(&database, &mut transaction, ledger, now, change).await?);
         }
-        end(&database, transaction, ledger, &before).await?;
+        let effects = ledger.take_effects();
+        if !effects.entries.is_empty() {
+            rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)?;
+            rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
+        }
+        transaction.commit().await.map_err(unavailable)?;
+        latest.tell(&effects.accounts);
         Ok(answers)
     }
 
@@ -232,24 +250,25 @@ async fn begin<'c>(
     if rows::lock(database, &mut transaction).await? != ledger.head().sequence {
         *ledger = Ledger::resume(rows::head(database, &mut transaction).await?);
     }
-    rows::load(database, &mut transaction, ledger, changes.iter().flat_map(|change| &change.chain)).await?;
+    rows::load(database, &mut transaction, ledger, events(changes)).await?;
     Ok(transaction)
 }
 
-/// Writes what has happened since `before`, and commits.
-async fn end(
+/// What was decided has not happened: the ledger goes back to `head`.
+async fn undone(
     database: &Database,
-    mut transaction: Transaction<'_, Any>,
+    transaction: Transaction<'_, Any>,
     ledger: &mut Ledger,
-    before: &Head,
-) -> Result<(), RecordsError> {
-    let unavailable = |error| database.unavailable(error);
-    let effects = ledger.take_effects();
-    if !effects.entries.is_empty() {
-        rows::take(&mut transaction, before, ledger.head().sequence).await.map_err(unavailable)?;
-        rows::write(database, &mut transaction, &effects).await.map_err(unavailable)?;
-    }
-    transaction.commit().await.map_err(unavailable)
+    head: Head,
+    tried: Tried,
+) -> Result<Tried, RecordsError> {
+    transaction.rollback().await.map_err(|error| database.unavailable(error))?;
+    *ledger = Ledger::resume(head);
+    Ok(tried)
+}
+
+fn events(changes: &[Change]) -> impl Iterator<Item = &Event> + Clone {
+    changes.iter().flat_map(|change| &change.chain)
 }
 
 fn apply(database: &Database, ledger: &mut Ledger, now: Timestamp, chain: &[Event]) -> Answer {

@@ -143,7 +143,7 @@ impl Call {
     }
 
     async fn attempt(&mut self, plan: Plan) -> Result<Opened, Missed> {
-        let id = format!("chatcmpl-{:032x}", rand::random::<u128>());
+        let id = format!("chatcmpl-{:032x}", name(self.now, rand::random()));
         let order = Order {
             payer: self.member.payer(),
             request: RequestName::cut(&id),
@@ -198,9 +198,9 @@ impl Call {
     /// What an answer came to, once its attempt has ended: before it is paid, so that it can be kept with what it says of that.
     pub(super) async fn done(&self, meter: &Meter, facts: Facts, completion: Completion) -> Result<Done, Problem> {
         let bill = meter.bill();
-        let funds = self.accounts.records.users().funds(self.member.user).await?;
+        let available = self.accounts.records.users().available_lately(self.member.user).await?;
         let cost = bill.as_ref().map_or(Micros::ZERO, |bill| bill.cost);
-        let free = funds.available.checked_add(meter.held()).unwrap_or(Micros::MAX);
+        let free = available.checked_add(meter.held()).unwrap_or(Micros::MAX);
         Ok(Done { facts, completion, bill, balance: free.saturating_sub(cost) })
     }
 }
@@ -234,6 +234,11 @@ impl Facts {
             headers.insert(OUTPUT_MAX, tokens.into());
         }
     }
+}
+
+/// The number of a call: its milliseconds, then chance, so that rows of calls of one moment are written side by side.
+fn name(now: Timestamp, chance: u128) -> u128 {
+    u128::from(now.nanos() / 1_000_000) << 80 | chance >> 48
 }
 
 /// Why a call is not answered.

@@ -215,7 +215,9 @@ impl Caller {
         let (held, cost) = (Micros::new(1000).context("an amount")?, Micros::new(700).context("an amount")?);
         let mut made = 0;
         while Instant::now() < end {
-            let request = RequestName::new(format!("req_{:032x}", self.bench.id().0))?;
+            // As the program names its calls: what comes later is greater.
+            let number = u128::from(self.bench.next_id.fetch_add(1, Ordering::Relaxed));
+            let request = RequestName::new(format!("chatcmpl-{:032x}", number << 80 | self.bench.id().0 >> 64))?;
             let hold = charges.hold_for(payer, request, held, 600, attempt()).await?;
             charges.settle(&hold, cost, attempt(), None).await?;
             made += 1;
