@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use kandle::cli::Cli;
 
+/// A call of a language model makes hundreds of small allocations, on threads that wake each other: with that of the C library
+/// a fifth of its time went there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A wrong command line ends here, with code 2 and the usage.
     let cli = Cli::parse();
