@@ -30,7 +30,7 @@ fn serve(model: &Model) -> Kandle {
 }
 
 /// Sends a request and gives what comes until `is_enough`, with the connection.
-fn post(kandle: &Kandle, path: &str, body: &Value, is_enough: impl Fn(&str) -> bool) -> (TcpStream, String) {
+pub(crate) fn post(kandle: &Kandle, path: &str, body: &Value, is_enough: impl Fn(&str) -> bool) -> (TcpStream, String) {
     let address = kandle.url.strip_prefix("http://").unwrap();
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -49,7 +49,8 @@ fn post(kandle: &Kandle, path: &str, body: &Value, is_enough: impl Fn(&str) -> b
     (socket, text)
 }
 
-fn balance(kandle: &Kandle) -> (u64, u64) {
+/// What can be spent, and what is held.
+pub(crate) fn balance(kandle: &Kandle) -> (u64, u64) {
     let balance = kandle.json("/v1/billing/balance");
     (balance["balance_micros"].as_u64().unwrap(), balance["held_micros"].as_u64().unwrap())
 }

@@ -14,6 +14,7 @@ mod golden;
 mod history;
 mod hostile;
 mod import;
+mod llmock;
 mod loadtest;
 mod model;
 mod outage;
