@@ -19,6 +19,11 @@ pub(crate) const STOPS_MAX: usize = 4;
 const IMAGE_TOKENS: u64 = 1600;
 /// What the frame of a message costs beside its text.
 const MESSAGE_TOKENS: u64 = 8;
+/// What a model may read that the request does not say: the system message that its template has for those without one, such
+/// as SmolLM2's and Qwen's with some 20 tokens.
+const TEMPLATE_TOKENS: u64 = 64;
+/// What a provider may write of its own beside tools: Anthropic's is 530 tokens at the most.
+const TOOLS_TOKENS: u64 = 600;
 
 /// A request for one answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -350,7 +355,8 @@ impl ChatRequest {
     #[must_use]
     pub fn input_max(&self) -> u64 {
         let (bytes, others) = self.measure();
-        bytes.div_ceil(2) + others
+        let unsaid = if self.tools.is_empty() { TEMPLATE_TOKENS } else { TEMPLATE_TOKENS + TOOLS_TOKENS };
+        bytes.div_ceil(2) + others + unsaid
     }
 
     /// The bytes of all text, and the tokens of all else.
@@ -398,9 +404,10 @@ mod tests {
         let parts = vec![Part::Text("12345678".into()), Part::Image { image, detail: None }];
         let mut request = ChatRequest::new("m", vec![Message::User { parts, name: None }]);
         assert_eq!(request.estimate_input(), 2 + IMAGE_TOKENS + MESSAGE_TOKENS);
-        assert_eq!(request.input_max(), 4 + IMAGE_TOKENS + MESSAGE_TOKENS);
+        assert_eq!(request.input_max(), 4 + IMAGE_TOKENS + MESSAGE_TOKENS + TEMPLATE_TOKENS);
         let parameters = Some(serde_json::json!({"type": "object"}));
         request.tools.push(Tool { name: "four".into(), description: None, parameters, strict: None });
         assert_eq!(request.estimate_input(), 2 + 1 + 5 + IMAGE_TOKENS + MESSAGE_TOKENS);
+        assert_eq!(request.input_max(), 4 + 2 + 8 + IMAGE_TOKENS + MESSAGE_TOKENS + TEMPLATE_TOKENS + TOOLS_TOKENS);
     }
 }

@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn request(output_tokens_max: Option<u32>) -> ChatRequest {
-        let parts = vec![Part::Text("x".repeat(184))];
+        let parts = vec![Part::Text("x".repeat(56))];
         let mut request = ChatRequest::new("m", vec![Message::User { parts, name: None }]);
         request.output_tokens_max = output_tokens_max;
         assert_eq!(request.input_max(), 100);

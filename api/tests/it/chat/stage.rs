@@ -26,7 +26,7 @@ pub(crate) const FEE: u64 = 10;
 pub(crate) const OWN_KEY_FEE: u64 = 500;
 /// What is billed for the input of [`request`] where nobody counts it, and what is held for it.
 pub(crate) const INPUT_ESTIMATE: u64 = 17;
-pub(crate) const INPUT_MAX: u64 = 26;
+pub(crate) const INPUT_MAX: u64 = 90;
 
 /// The models of a server: `cheap` is asked first for `kai-fast`, `dear` stands in.
 pub(crate) struct Menu {
