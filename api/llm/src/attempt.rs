@@ -11,7 +11,7 @@ use crate::{
     event::{Event, Thought},
     failure::Failure,
     request::ChatRequest,
-    usage::{Usage, estimate_tokens},
+    usage::{Source, Usage, estimate_tokens},
 };
 
 /// Whoever owns the money of a call. It hears of every attempt, in this order: [`begin`](Attempts::begin),
@@ -159,10 +159,11 @@ impl Running {
         self.attempts.end(&self.attempt, &end);
     }
 
-    /// The provider's count if it came with the end of the answer, else the greater of that and of what was seen.
+    /// The provider's count if it came with the end of the answer, or ours of each token; else the greater of what the
+    /// provider said and of what was seen.
     fn usage(&mut self) -> Option<Usage> {
         match self.seen.take() {
-            Some(usage) if self.is_finished => Some(usage),
+            Some(usage) if self.is_finished || usage.source == Source::Counted => Some(usage),
             None if !self.has_come => None,
             seen => Some(Usage::cut(
                 seen.as_ref(),

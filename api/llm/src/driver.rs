@@ -8,6 +8,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::time::{Instant, sleep, timeout_at};
 
+#[cfg(feature = "local")]
+use crate::providers::local::Local;
 use crate::{
     answer::{Answer, Source, deepest},
     attempt::{Attempt, Attempts, Outcome, Refused, Running},
@@ -15,7 +17,7 @@ use crate::{
     catalog::Model,
     failure::{Failure, FailureKind},
     gate::Gated,
-    providers::{Dialect, Endpoint, Wire},
+    providers::{Dialect, Endpoint, RequestError, Wire},
     request::ChatRequest,
     secret::Secret,
     sse,
@@ -254,13 +256,13 @@ impl Driver {
     }
 
     fn prepare(&self, call: &Call, model: &Model, key: Option<&Secret>) -> Result<Prepared, Failure> {
+        let not_offered = |error: RequestError| Failure {
+            status: Some(400),
+            ..Failure::new(FailureKind::InvalidRequest, error.message)
+        };
         match &model.provider.endpoint {
             Endpoint::Http { dialect, base_url, .. } => {
-                let wire = dialect.encode(&call.request, &model.config);
-                let Wire { path, body } = wire.map_err(|error| Failure {
-                    status: Some(400),
-                    ..Failure::new(FailureKind::InvalidRequest, error.message)
-                })?;
+                let Wire { path, body } = dialect.encode(&call.request, &model.config).map_err(not_offered)?;
                 let mut headers: HeaderMap = dialect.headers(key).into_iter().collect();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let accept = if call.request.stream { "text/event-stream" } else { "application/json" };
@@ -269,7 +271,10 @@ impl Driver {
                 Ok(Prepared::Http { request, body, dialect: *dialect })
             }
             #[cfg(feature = "local")]
-            Endpoint::Local(local) => Ok(Prepared::Local(local.clone())),
+            Endpoint::Local(local) => {
+                Local::check(&call.request).map_err(not_offered)?;
+                Ok(Prepared::Local(local.clone()))
+            }
         }
     }
 }
@@ -281,7 +286,7 @@ enum Prepared {
         dialect: Dialect,
     },
     #[cfg(feature = "local")]
-    Local(crate::providers::local::Local),
+    Local(Local),
 }
 
 /// By when an answer must have begun, and what it is if it has not.

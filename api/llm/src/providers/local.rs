@@ -29,6 +29,7 @@ use self::{
     model::{Generation, Weights},
     stop::Stops,
 };
+use super::{RequestError, not_offered};
 use crate::{
     catalog::ModelConfig,
     event::{Event, Finish},
@@ -81,6 +82,24 @@ impl Local {
         Ok(Self(Arc::new(Worker { jobs: Some(jobs), thread: Some(thread), is_stopped })))
     }
 
+    /// Whether the model can do all that is asked. Tools, pictures, schemas and probabilities are capabilities, which it has not.
+    ///
+    /// # Errors
+    /// The name of what it cannot.
+    pub(crate) fn check(request: &ChatRequest) -> Result<(), RequestError> {
+        let sampling = &request.sampling;
+        let is_asked = |penalty: Option<f64>| penalty.is_some_and(|penalty| penalty != 0.0);
+        let unable = [
+            ("frequency_penalty", is_asked(sampling.frequency_penalty)),
+            ("presence_penalty", is_asked(sampling.presence_penalty)),
+            ("logit_bias", !sampling.logit_bias.is_empty()),
+        ];
+        match unable.into_iter().find(|(_, is_asked)| *is_asked) {
+            Some((name, _)) => Err(not_offered(name, "the local model")),
+            None => Ok(()),
+        }
+    }
+
     /// Puts a request into the queue. Whoever drops the receiver ends the generation at its next token.
     pub(crate) fn submit(
         &self,
@@ -89,9 +108,9 @@ impl Local {
     ) -> Result<mpsc::Receiver<Result<Event, Failure>>, Failure> {
         let wanted = request.output_tokens_max.unwrap_or(model.output_tokens_max);
         let output_tokens_max = wanted.min(model.output_tokens_max).min(OUTPUT_TOKENS_MAX);
-        // All events of an answer have room, so that a slow reader never holds up the thread: a token gives at most one
-        // event, and four more frame them.
-        let (events, receiver) = mpsc::channel(output_tokens_max as usize + 4);
+        // All events of an answer have room, so that a slow reader never holds up the thread: a token gives its count and at
+        // most one text, and four more frame them.
+        let (events, receiver) = mpsc::channel(2 * output_tokens_max as usize + 4);
         let job = Job { request, output_tokens_max, events };
         match self.0.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
             Some(Ok(())) => Ok(receiver),
@@ -160,6 +179,8 @@ fn answer(weights: &Weights, job: &Job, is_stopped: &AtomicBool) -> Result<(), F
             break Finish::Stop;
         }
         output += 1;
+        // Counted as it goes: who leaves in the midst of it pays for just this.
+        send(usage(prompt.len(), output));
         let piece = text.step(token).map_err(broken)?;
         let is_stop = piece.is_some_and(|piece| {
             let (text, is_stop) = stops.push(&piece);
@@ -182,11 +203,15 @@ fn answer(weights: &Weights, job: &Job, is_stopped: &AtomicBool) -> Result<(), F
     if !rest.is_empty() {
         send(Event::Text(rest));
     }
-    let tokens = Tokens { input: prompt.len() as u64, output: output as u64, ..Tokens::default() };
-    let raw = json!({"prompt_tokens": prompt.len(), "completion_tokens": output});
-    send(Event::Usage(Usage { tokens, source: Source::Counted, raw }));
+    send(usage(prompt.len(), output));
     send(Event::Finish(finish));
     Ok(())
+}
+
+fn usage(input: usize, output: usize) -> Event {
+    let tokens = Tokens { input: input as u64, output: output as u64, ..Tokens::default() };
+    let raw = json!({"prompt_tokens": input, "completion_tokens": output});
+    Event::Usage(Usage { tokens, source: Source::Counted, raw })
 }
 
 fn broken(error: impl std::fmt::Display) -> Failure {

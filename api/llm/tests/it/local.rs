@@ -94,6 +94,18 @@ async fn limits_stop_texts_and_seeds_are_kept() {
 }
 
 #[tokio::test]
+async fn what_it_cannot_do_is_refused_by_name() {
+    let Some((model, _turn)) = model().await else { return };
+    let mut request = say("Say hi.");
+    request.sampling.presence_penalty = Some(0.5);
+    let listener = Arc::<Listener>::default();
+    let failure = driver(LIMITS).open(&asking(&model, &listener, request)).await.err().unwrap();
+    assert_eq!(failure.kind, FailureKind::InvalidRequest);
+    assert!(failure.message.contains("'presence_penalty' is not offered by the local model"), "{failure}");
+    assert!(listener.asked().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_user_writes_is_never_the_frame_of_a_turn() {
     let Some((model, _turn)) = model().await else { return };
     let input = async |text: &str| {
@@ -119,7 +131,8 @@ async fn a_reader_that_leaves_frees_the_thread_for_the_next() {
     drop(answer);
     let end = listener.ends().remove(0);
     assert_eq!(end.outcome, Outcome::Cancelled);
-    assert!(end.usage.unwrap().tokens.output >= 1);
+    let usage = end.usage.unwrap();
+    assert!(usage.source == Source::Counted && usage.tokens.output >= 1, "{usage:?}");
     // It would wait for all 512 tokens otherwise; the driver's limit for a first token is not that long.
     let mut next = say("Say hi.");
     next.output_tokens_max = Some(4);
