@@ -80,7 +80,9 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = Pacer::new(Arc::clone(&system.clock), system.node.sender(), Arc::clone(&stop), Speed::Times(1));
     let playing = tokio::task::spawn_blocking(move || play(pacer, &trades));
-    Welcome { address: system.address(), key: key.reveal(), symbol: ALIAS, has_account: true }.print(args.json)?;
+    let has_model = cfg!(feature = "local") && config.llm.local_model.is_file();
+    Welcome { address: system.address(), key: key.reveal(), symbol: ALIAS, has_account: true, has_model }
+        .print(args.json)?;
     let System { node, missing, history, accounts, .. } = system;
     let holes = tokio::spawn(system::give_up_holes(missing, node.sender()));
     let signalled = system::signal().await;

@@ -15,6 +15,8 @@ pub struct Welcome<'a> {
     pub symbol: &'a str,
     /// Whether the key is that of an account with play money.
     pub has_account: bool,
+    /// Whether there is a language model that such an account may ask.
+    pub has_model: bool,
 }
 
 impl Welcome<'_> {
@@ -37,9 +39,18 @@ impl Welcome<'_> {
     }
 
     fn text(&self) -> String {
-        let Self { address, key, symbol, has_account } = self;
+        let Self { address, key, symbol, has_account, has_model } = self;
         let balance = if *has_account {
             format!("curl -s http://{address}/v1/billing/balance -H 'Authorization: Bearer {key}'\n\n  ")
+        } else {
+            String::new()
+        };
+        let chat = if *has_model {
+            format!(
+                "curl -s http://{address}/v1/chat/completions -H 'Authorization: Bearer {key}' \\\n    \
+                 -H 'Content-Type: application/json' \\\n    \
+                 -d '{{\"model\": \"kai-fast\", \"messages\": [{{\"role\": \"user\", \"content\": \"Say hi to a trader.\"}}]}}'\n\n  "
+            )
         } else {
             String::new()
         };
@@ -49,7 +60,7 @@ impl Welcome<'_> {
              URL      http://{address}\n  stream   ws://{address}/v1/ws\n  key      {key}\n\n\
              Things to try:\n\n  \
              curl -s 'http://{address}/v1/market/ohlcv/{symbol}?interval=1m&limit=3&open=true'\n\n  \
-             {balance}KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
+             {balance}{chat}KANDLE_API_KEY={key} kandle tail {channel} --url ws://{address}/v1/ws\n\n  \
              python3 - <<'EOF'      # needs: pip install websockets\n\
              import asyncio, json, websockets\n\
              async def main():\n    \

@@ -67,7 +67,8 @@ pub async fn run(args: Box<ReplayArgs>) -> anyhow::Result<()> {
     }];
     let first = aliases.first().cloned().unwrap_or_default();
     let system = System::start(&config, &directory, aliases, venue.into_iter().collect()).await?;
-    Welcome { address: system.address(), key: key.reveal(), symbol: &first, has_account: false }.print(false)?;
+    Welcome { address: system.address(), key: key.reveal(), symbol: &first, has_account: false, has_model: false }
+        .print(false)?;
     let stop = Arc::new(AtomicBool::new(false));
     let pacer = Pacer::new(Arc::clone(&system.clock), system.node.sender(), Arc::clone(&stop), args.speed);
     let reading = tokio::task::spawn_blocking(move || {
