@@ -16,6 +16,7 @@ mod hostile;
 mod import;
 mod llmock;
 mod loadtest;
+mod local;
 mod model;
 mod outage;
 mod played;

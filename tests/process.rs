@@ -21,7 +21,13 @@ pub(crate) struct Kandle {
 impl Kandle {
     /// `kandle demo --json` on a free port.
     pub(crate) fn demo() -> Self {
-        let mut child = command(&["demo", "--json", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::demo_in(std::path::Path::new("."))
+    }
+
+    /// The same, started in this folder.
+    pub(crate) fn demo_in(folder: &std::path::Path) -> Self {
+        let mut command = command(&["demo", "--json", "--listen", "127.0.0.1:0"]);
+        let mut child = command.current_dir(folder).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let first: Value = serde_json::from_str(&line).unwrap();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: the workspace, the ring under loom, real clients and, where they are installed, a real PostgreSQL and a real
-# QuestDB (Java 17, Maven); with KANDLE_WITH_LOCAL_MODEL=1 a real language model. Prepares what they need under target/.
+# QuestDB (Java 17, Maven); with KANDLE_WITH_LOCAL_MODEL=1 real language models. Prepares what they need under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -54,8 +54,11 @@ fi
 
 # Most suites of the program wait for moments to come: more threads than processors wait together.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --quiet "$@"
-if [ -n "${KANDLE_WITH_LOCAL_MODEL:-}" ]; then # Ten minutes to compile.
-  KANDLE_LOCAL_MODEL=$(bash api/llm/model/fetch.sh) cargo test --quiet -p llm --features local
+if [ -n "${KANDLE_WITH_LOCAL_MODEL:-}" ]; then # Some minutes to compile.
+  KANDLE_LOCAL_MODEL=$(bash api/llm/model/fetch.sh)
+  export KANDLE_LOCAL_MODEL KANDLE_REQUIRE_LOCAL_MODEL=1 KANDLE_LLAMA_SERVER="$PWD/tests/servers/llama.sh"
+  # A model takes one core: more are no faster where others want them as well.
+  CANDLE_NUM_THREADS=1 RAYON_NUM_THREADS=1 cargo test --workspace --features local --quiet --test it local::
 fi
 echo "the ring, every interleaving:"
 RUSTFLAGS="--cfg loom" cargo test --quiet --release -p engine --lib --target-dir target/loom loom_
