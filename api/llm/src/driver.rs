@@ -34,7 +34,7 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 pub struct Limits {
     /// Until a connection stands.
     pub connect: Duration,
-    /// From the begin of an attempt to the first visible token of its stream.
+    /// From the begin of an attempt to the first visible token of its stream, over HTTP.
     pub first_token: Duration,
     /// Between two reads of a stream.
     pub idle: Duration,
@@ -220,7 +220,11 @@ impl Driver {
         let breakers = has_circuit.then(|| Arc::clone(&self.breakers));
         let key = call.own_key.as_ref().or(model.provider.key()).cloned();
         let prepared = self.prepare(call, model, key.as_ref())?;
-        let first_token_by = (Instant::now() + self.limits.first_token).min(deadline);
+        // A model in this process is never lost: it reads a long prompt, or answers those who came before.
+        let first_token_by = match model.provider.is_remote() {
+            true => (Instant::now() + self.limits.first_token).min(deadline),
+            false => deadline,
+        };
         let mut running = Running::new(attempt, Arc::clone(&call.attempts), breakers);
         let late = if call.request.stream && first_token_by < deadline {
             Late { by: first_token_by, kind: FailureKind::FirstToken }

@@ -141,6 +141,18 @@ async fn a_reader_that_leaves_frees_the_thread_for_the_next() {
 }
 
 #[tokio::test]
+async fn reading_a_prompt_takes_as_long_as_it_takes() {
+    let Some((model, _turn)) = model().await else { return };
+    let hasty = llm::Limits { first_token: std::time::Duration::from_millis(1), ..LIMITS };
+    let mut request = say(&"word ".repeat(200));
+    request.output_tokens_max = Some(1);
+    let answer = driver(hasty).open(&asking(&model, &Arc::default(), request)).await.unwrap();
+    let (whole, failure) = read(answer).await;
+    assert_eq!(failure, None);
+    assert!(whole.usage.unwrap().tokens.input > 200);
+}
+
+#[tokio::test]
 async fn a_prompt_beyond_the_context_is_refused() {
     let Some((model, _turn)) = model().await else { return };
     let long = say(&"word ".repeat(CONTEXT_TOKENS));
