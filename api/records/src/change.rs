@@ -1,7 +1,5 @@
 //! What a request writes beside its events: statements with values, some of which must find what they expect.
 
-use std::borrow::Cow;
-
 use ledger::{Event, Micros, Timestamp};
 use sqlx::AnyConnection;
 
@@ -43,6 +41,14 @@ pub(crate) struct Rows {
     pub(crate) head: &'static str,
     pub(crate) columns: usize,
     pub(crate) tail: &'static str,
+}
+
+/// A statement that can be run.
+pub(crate) struct Prepared {
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
+    /// How many rows it touches at most.
+    pub(crate) rows: u64,
 }
 
 /// A value of a column.
@@ -92,30 +98,33 @@ impl Write {
         self.guard.is_some()
     }
 
+    /// Whether it is rows.
+    pub(crate) fn is_rows(&self) -> bool {
+        matches!(self.statement, Statement::Rows(_))
+    }
+
     /// Whether it can be run in one statement with others of its kind, or at any time.
     pub(crate) fn is_free(&self) -> bool {
-        matches!(self.statement, Statement::Rows(_)) || self.guard.is_none()
+        self.is_rows() || self.guard.is_none()
     }
 
     pub(crate) async fn run(&self, database: &Database, connection: &mut AnyConnection) -> Result<(), RecordsError> {
-        let touched = self.touch(database, connection).await?;
+        let touched = self.prepare(database).run(connection).await.map_err(|error| database.failed(error))?;
         match self.guard {
             Some(conflict) if touched == 0 => Err(RecordsError::Conflict(conflict)),
             _ => Ok(()),
         }
     }
 
-    /// How many rows it touched.
-    async fn touch(&self, database: &Database, connection: &mut AnyConnection) -> Result<u64, RecordsError> {
+    fn prepare(&self, database: &Database) -> Prepared {
         let sql = match self.statement {
-            Statement::One(sql) => Cow::Borrowed(sql),
+            Statement::One(sql) => sql.to_owned(),
             Statement::Rows(Rows { head, columns, tail }) => {
                 let values = placeholders(database, self.values.len() / columns, *columns);
-                Cow::Owned(format!("{head} VALUES {values} {tail}"))
+                format!("{head} VALUES {values} {tail}")
             }
         };
-        let done = bound(sqlx::query(&sql), &self.values).execute(connection).await;
-        done.map(|done| done.rows_affected()).map_err(|error| database.failed(error))
+        Prepared { sql, values: self.values.clone(), rows: self.rows_written() }
     }
 
     fn rows_written(&self) -> u64 {
@@ -134,6 +143,14 @@ impl Write {
     }
 }
 
+impl Prepared {
+    /// How many rows it touched.
+    pub(crate) async fn run(&self, connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+        let done = bound(sqlx::query(&self.sql), &self.values).execute(connection).await;
+        done.map(|done| done.rows_affected())
+    }
+}
+
 /// Runs the writes of several requests, all of them free, with as few statements as there are kinds of rows.
 ///
 /// # Errors
@@ -144,14 +161,38 @@ pub(crate) async fn run_together<'c>(
     connection: &mut AnyConnection,
 ) -> Result<(), RecordsError> {
     for write in gathered(changes) {
-        let rows = write.rows_written();
-        let touched = write.touch(database, connection).await?;
+        let touched = write.prepare(database).run(connection).await.map_err(|error| database.failed(error))?;
         match write.guard {
-            Some(conflict) if touched < rows => return Err(conflict.into()),
+            Some(conflict) if touched < write.rows_written() => return Err(conflict.into()),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Runs the writes of one request, all of them rows, behind `first` and before `last` as one text of several statements:
+/// SQLite runs them on a thread of its own, and most of the time of a small commit goes into waking it. Only SQLite takes such a
+/// text, and says no more than how many rows were touched by all: `false` if these are not all that there are.
+///
+/// # Errors
+/// If a statement fails.
+pub(crate) async fn run_at_once(
+    first: Prepared,
+    change: &Change,
+    last: Vec<Prepared>,
+    database: &Database,
+    connection: &mut AnyConnection,
+) -> Result<bool, RecordsError> {
+    let writes = change.writes.iter().map(|write| write.prepare(database));
+    let mut all = Prepared { sql: String::new(), values: Vec::new(), rows: 0 };
+    for Prepared { sql, values, rows } in [first].into_iter().chain(writes).chain(last) {
+        all.sql.push_str(&sql);
+        all.sql.push(';');
+        all.values.extend(values);
+        all.rows += rows;
+    }
+    let touched = all.run(connection).await.map_err(|error| database.failed(error))?;
+    Ok(touched == all.rows)
 }
 
 /// One write for all rows of a kind, as far as a statement can have so many values.

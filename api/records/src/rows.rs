@@ -1,6 +1,6 @@
 //! The ledger's tables: what is read into a ledger, what it gives back. One text of SQL for both databases.
 
-use std::{collections::BTreeMap, iter};
+use std::{borrow::Cow, collections::BTreeMap, iter};
 
 use ledger::{
     AccountId, AccountState, Balance, Effects, Entry, Event, Fact, Head, Kind, Ledger, Micros, Missing, Record, Sealed,
@@ -8,7 +8,13 @@ use ledger::{
 };
 use sqlx::{Any, AnyConnection, Row, any::AnyRow, query::Query};
 
-use crate::{chart, database::Database, error::RecordsError, url::DatabaseKind};
+use crate::{
+    change::{Prepared, Value},
+    chart,
+    database::Database,
+    error::RecordsError,
+    url::DatabaseKind,
+};
 
 /// Rows in one statement: PostgreSQL takes 65,535 values, SQLite 32,766.
 const ROWS_MAX: usize = 512;
@@ -141,20 +147,16 @@ pub(crate) async fn lock(database: &Database, connection: &mut AnyConnection) ->
     number(database, &row, "sequence")
 }
 
-/// Moves the head from `before` to number `after`, unless another process has written since: then `false`. It comes first in
+/// Moves the head from `before` to number `after`: it touches a row unless another process has written since. It comes first in
 /// each transaction that writes, so that another writer waits here and then finds another sequence.
-pub(crate) async fn take(connection: &mut AnyConnection, before: &Head, after: u64) -> Result<bool, sqlx::Error> {
-    let moved = sqlx::query("UPDATE ledger_head SET sequence = $1 WHERE sequence = $2");
-    let moved = moved.bind(signed(after)).bind(signed(before.sequence)).execute(connection).await?;
-    Ok(moved.rows_affected() == 1)
+pub(crate) fn take(database: &Database, before: &Head, after: u64) -> Prepared {
+    let place = |number| placeholder(database, number);
+    let sql = format!("UPDATE ledger_head SET sequence = {} WHERE sequence = {}", place(1), place(2));
+    Prepared { sql, values: vec![after.into(), before.sequence.into()], rows: 1 }
 }
 
-/// Writes what has happened, but for the head.
-pub(crate) async fn write(
-    database: &Database,
-    connection: &mut AnyConnection,
-    effects: &Effects,
-) -> Result<(), sqlx::Error> {
+/// What writes what has happened, but for the head.
+pub(crate) fn write(database: &Database, effects: &Effects) -> Vec<Prepared> {
     let (mut opened, mut used) = (BTreeMap::new(), BTreeMap::new());
     for entry in &effects.entries {
         match &entry.fact {
@@ -163,11 +165,11 @@ pub(crate) async fn write(
             Fact::Refused { id, .. } => drop(used.insert(*id, entry.sequence)),
         }
     }
+    let mut prepared = Vec::new();
     let sql = |values: &str| format!("INSERT INTO ledger_journal (sequence, bytes, hash) VALUES {values}");
-    insert(database, &mut *connection, &effects.entries, 3, sql, |query, entry| {
-        query.bind(signed(entry.sequence)).bind(entry.bytes()).bind(entry.hash.to_vec())
-    })
-    .await?;
+    prepared.extend(insert(database, &effects.entries, sql, |entry| {
+        [entry.sequence.into(), Value::Bytes(entry.bytes()), Value::Bytes(entry.hash.to_vec())]
+    }));
     // Of a row that is there, `opened` and `sequence` stay: the 0 that stands for them is not written.
     let sql = |values: &str| {
         format!(
@@ -177,29 +179,31 @@ pub(crate) async fn write(
              credits_pending = excluded.credits_pending, credits_posted = excluded.credits_posted"
         )
     };
-    insert(database, &mut *connection, &effects.accounts, 6, sql, |query, AccountState { account, balance }| {
-        let query = query.bind(key(account.id.0)).bind(signed(opened.get(&account.id).copied().unwrap_or_default()));
-        let query = query.bind(signed(balance.debits_pending.get())).bind(signed(balance.debits_posted.get()));
-        query.bind(signed(balance.credits_pending.get())).bind(signed(balance.credits_posted.get()))
-    })
-    .await?;
-    let lines = lines(effects);
+    prepared.extend(insert(database, &effects.accounts, sql, |AccountState { account, balance }| {
+        let opened = opened.get(&account.id).copied().unwrap_or_default();
+        let Balance { debits_pending, debits_posted, credits_pending, credits_posted } = *balance;
+        let sums = [debits_pending, debits_posted, credits_pending, credits_posted].map(Value::from);
+        let [debits_pending, debits_posted, credits_pending, credits_posted] = sums;
+        let id = Value::Bytes(key(account.id.0));
+        [id, opened.into(), debits_pending, debits_posted, credits_pending, credits_posted]
+    }));
     let sql = |values: &str| format!("INSERT INTO ledger_lines (account, time, sequence, micros) VALUES {values}");
-    insert(database, connection, &lines, 4, sql, |query, line| {
-        query.bind(key(line.account.0)).bind(signed(line.time.nanos())).bind(signed(line.sequence)).bind(line.micros)
-    })
-    .await?;
+    prepared.extend(insert(database, &lines(effects), sql, |line| {
+        let (account, micros) = (Value::Bytes(key(line.account.0)), Value::Number(Some(line.micros)));
+        [account, line.time.into(), line.sequence.into(), micros]
+    }));
     let sql = |values: &str| {
         format!(
             "INSERT INTO ledger_transfers (id, sequence, state, expires_at) VALUES {values} \
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at"
         )
     };
-    insert(database, &mut *connection, &effects.transfers, 4, sql, |query, (id, record)| {
-        let query = query.bind(key(id.0)).bind(signed(used.get(id).copied().unwrap_or_default()));
-        query.bind(state_number(record.state)).bind(record.expires_at().map(|at| signed(at.nanos())))
-    })
-    .await
+    prepared.extend(insert(database, &effects.transfers, sql, |(id, record)| {
+        let sequence = used.get(id).copied().unwrap_or_default();
+        let state = Value::Number(Some(state_number(record.state)));
+        [Value::Bytes(key(id.0)), sequence.into(), state, record.expires_at().into()]
+    }));
+    prepared
 }
 
 /// What an entry took from an account of a user, below zero, or gave to it.
@@ -243,20 +247,17 @@ fn lines(effects: &Effects) -> Vec<Line> {
 
 pub(crate) type AnyQuery<'q> = Query<'q, Any, sqlx::any::AnyArguments<'q>>;
 
-async fn insert<T>(
+fn insert<T, const COLUMNS: usize>(
     database: &Database,
-    connection: &mut AnyConnection,
     rows: &[T],
-    columns: usize,
     sql: impl Fn(&str) -> String,
-    bind: impl for<'q> Fn(AnyQuery<'q>, &T) -> AnyQuery<'q>,
-) -> Result<(), sqlx::Error> {
-    for rows in powers_of_two(rows) {
-        let sql = sql(&placeholders(database, rows.len(), columns));
-        let query = rows.iter().fold(sqlx::query(&sql), &bind);
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
+    values: impl Fn(&T) -> [Value; COLUMNS],
+) -> Vec<Prepared> {
+    let prepared = |rows: &[T]| {
+        let sql = sql(&placeholders(database, rows.len(), COLUMNS));
+        Prepared { sql, values: rows.iter().flat_map(&values).collect(), rows: rows.len() as u64 }
+    };
+    powers_of_two(rows).map(prepared).collect()
 }
 
 /// Parts that have 1, 2, 4, … rows: so few different statements stay prepared, and reading the text of a long one takes the
@@ -295,13 +296,17 @@ pub(crate) fn placeholders(database: &Database, rows: usize, columns: usize) -> 
             (_, 0) => "), (",
             _ => ", ",
         });
-        match database.kind() {
-            DatabaseKind::Sqlite => text.push('?'),
-            DatabaseKind::Postgres => text.extend(["$", &(place + 1).to_string()]),
-        }
+        text.push_str(&placeholder(database, place + 1));
     }
     text.push(')');
     text
+}
+
+fn placeholder(database: &Database, place: usize) -> Cow<'static, str> {
+    match database.kind() {
+        DatabaseKind::Sqlite => "?".into(),
+        DatabaseKind::Postgres => format!("${place}").into(),
+    }
 }
 
 fn account_state(database: &Database, row: &AnyRow) -> Result<AccountState, RecordsError> {

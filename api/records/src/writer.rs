@@ -19,11 +19,13 @@ use tokio::{
 
 use crate::{
     access::Clock,
-    change::{Change, Write, run_together},
+    change::{Change, Prepared, Write, run_at_once, run_together},
     database::Database,
     error::RecordsError,
     latest::Latest,
-    rows, usage,
+    rows,
+    url::DatabaseKind,
+    usage,
 };
 
 /// Requests that share a commit.
@@ -92,7 +94,10 @@ impl Writer {
                     }
                     let begun = Instant::now();
                     self.serve(&mut batch).await;
-                    gather(&requests, taken, begun.elapsed() / GATHER_SHARE).await;
+                    // Who comes alone waits for nobody.
+                    if taken > 1 {
+                        gather(&requests, taken, begun.elapsed() / GATHER_SHARE).await;
+                    }
                 }
                 _ = sweeps.tick() => self.sweep().await,
                 _ = &mut stop, if !requests.is_closed() => requests.close(),
@@ -186,17 +191,36 @@ impl Writer {
             transaction.rollback().await.map_err(unavailable)?;
             return Ok(Tried::Done(answers));
         }
-        if !rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)? {
-            return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await;
-        }
-        match run_together(granted.iter().map(|(change, _)| *change), &database, &mut transaction).await {
+        let take = rows::take(&database, &before, ledger.head().sequence);
+        let write = rows::write(&database, &effects);
+        let written = match (footing, &granted[..]) {
+            (Footing::Known, [(change, _)]) if is_short(&database, change) => {
+                match run_at_once(take, change, write, &database, &mut transaction).await {
+                    Ok(false) => {
+                        return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await;
+                    }
+                    written => written.map(drop),
+                }
+            }
+            _ => {
+                if take.run(&mut transaction).await.map_err(unavailable)? == 0 {
+                    return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await;
+                }
+                let granted = granted.iter().map(|(change, _)| *change);
+                let written = run_together(granted, &database, &mut transaction).await;
+                if written.is_ok() {
+                    run_each(&write, &database, &mut transaction).await?;
+                }
+                written
+            }
+        };
+        match written {
             Ok(()) => {}
             Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => {
                 return undone(&database, transaction, ledger, before, Tried::Parted).await;
             }
             Err(error) => return Err(error),
         }
-        rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
         transaction.commit().await.map_err(unavailable)?;
         latest.tell(&effects.accounts);
         Ok(Tried::Done(answers))
@@ -215,8 +239,9 @@ impl Writer {
         }
         let effects = ledger.take_effects();
         if !effects.entries.is_empty() {
-            rows::take(&mut transaction, &before, ledger.head().sequence).await.map_err(unavailable)?;
-            rows::write(&database, &mut transaction, &effects).await.map_err(unavailable)?;
+            let take = rows::take(&database, &before, ledger.head().sequence);
+            run_each(&[take], &database, &mut transaction).await?;
+            run_each(&rows::write(&database, &effects), &database, &mut transaction).await?;
         }
         transaction.commit().await.map_err(unavailable)?;
         latest.tell(&effects.accounts);
@@ -252,6 +277,22 @@ async fn begin<'c>(
     }
     rows::load(database, &mut transaction, ledger, events(changes)).await?;
     Ok(transaction)
+}
+
+async fn run_each(
+    statements: &[Prepared],
+    database: &Database,
+    connection: &mut AnyConnection,
+) -> Result<(), RecordsError> {
+    for statement in statements {
+        statement.run(connection).await.map_err(|error| database.unavailable(error))?;
+    }
+    Ok(())
+}
+
+/// Whether all of a request can be written as one text.
+fn is_short(database: &Database, change: &Change) -> bool {
+    database.kind() == DatabaseKind::Sqlite && change.writes.iter().all(Write::is_rows)
 }
 
 /// What was decided has not happened: the ledger goes back to `head`.
