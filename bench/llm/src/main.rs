@@ -1,0 +1,113 @@
+//! The gateway to language models beside others: what it adds to a call, how many calls and pieces it passes on, what it weighs.
+//!
+//! `ask` (what is asked and must be answered) → `upstream` (the provider of all) → `caller` and `load` (the clients) → `process`,
+//! `kandle`, `peers` (the gateways) → `plan` (who is measured when), `idle` (memory) → `report`, `check`. The engine beside the
+//! gateway: `market` (trades and subscribers) → `engine`. Run it with `bench/llm/run.sh`.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    load::Span,
+    plan::{Depth, Places, SHAPES},
+    process::CLIENT_CORE,
+};
+
+mod ask;
+mod caller;
+mod check;
+mod idle;
+mod kandle;
+mod load;
+mod peers;
+mod plan;
+mod process;
+mod report;
+mod upstream;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure.
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// How much.
+    #[arg(long, value_enum, default_value_t = Much::Quick)]
+    depth: Much,
+    /// Our program.
+    #[arg(long)]
+    kandle: PathBuf,
+    /// Where peers are installed.
+    #[arg(long)]
+    peers: PathBuf,
+    /// Their sources.
+    #[arg(long)]
+    sources: PathBuf,
+    /// How many rounds, in place of what `depth` says.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Only these tables.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Calls, Table::Idle])]
+    tables: Vec<Table>,
+    /// Leave the peers out.
+    #[arg(long)]
+    alone: bool,
+    /// Write the tables there as well.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Much {
+    /// Everything, in two rounds.
+    Quick,
+    /// Everything, in five rounds.
+    Full,
+    /// Ours and the provider, for less than a minute; fails under a bar.
+    Check,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Table {
+    Calls,
+    Idle,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Command::Run(args) = Cli::parse().command;
+    process::take_place(CLIENT_CORE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(&args))
+}
+
+async fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let (kandle, peers, sources) = (args.kandle.clone(), args.peers.clone(), args.sources.clone());
+    let (data, provider) = (plan::data_folder(&peers), upstream::start()?);
+    let places = Places { kandle, peers, sources, data, provider };
+    if args.depth == Much::Check {
+        return check::run(&places).await;
+    }
+    let rounds = args.rounds.unwrap_or(if args.depth == Much::Full { 5 } else { 2 });
+    let span = Span { warm_up: Duration::from_millis(300), measured: Duration::from_millis(1200) };
+    let has_peers = !args.alone;
+    let mut records = Vec::new();
+    if args.tables.contains(&Table::Calls) {
+        records = plan::run(&places, Depth { rounds, span, has_peers }, &SHAPES).await?;
+    }
+    let idle = if args.tables.contains(&Table::Idle) { idle::run(&places, has_peers).await? } else { Vec::new() };
+    let tables = report::tables(&records, &idle);
+    print!("{tables}");
+    if let Some(out) = &args.out {
+        fs::write(out, tables)?;
+    }
+    Ok(())
+}
