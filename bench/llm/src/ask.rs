@@ -12,8 +12,9 @@ pub(crate) const TOKENS_WHOLE: u64 = 9;
 pub(crate) const PIECES: usize = 1_000;
 /// The text of a whole answer.
 pub(crate) const TEXT: &str = "Volume rises, and the price follows it.";
-/// The text of a piece. It is in nothing else that a gateway writes.
-pub(crate) const PIECE: &str = "tick ";
+/// What each piece begins with, before its number: LiteLLM takes a model that repeats itself for broken. It is in nothing else that a
+/// gateway writes.
+pub(crate) const PIECE: &str = "tick";
 
 /// What a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 //! `kandle`, `peers` (the gateways) → `plan` (who is measured when), `idle` (memory) → `report`, `check`. The engine beside the
 //! gateway: `market` (trades and subscribers) → `engine`. Run it with `bench/llm/run.sh`.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    load::Span,
+    load::{Shape, Span},
     plan::{Depth, Places, SHAPES},
     process::CLIENT_CORE,
 };
@@ -58,6 +58,12 @@ struct RunArgs {
     /// Only these tables.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Calls, Table::Idle])]
     tables: Vec<Table>,
+    /// Only these shapes, such as "16 callers".
+    #[arg(long, value_delimiter = ',')]
+    shapes: Vec<String>,
+    /// How long each run is measured.
+    #[arg(long, default_value_t = 1200)]
+    measured_ms: u64,
     /// Leave the peers out.
     #[arg(long)]
     alone: bool,
@@ -82,11 +88,21 @@ enum Table {
     Idle,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let Command::Run(args) = Cli::parse().command;
+    match started(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn started(args: &RunArgs) -> anyhow::Result<()> {
     process::take_place(CLIENT_CORE);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&args))
+    runtime.block_on(run(args))
 }
 
 async fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -97,11 +113,14 @@ async fn run(args: &RunArgs) -> anyhow::Result<()> {
         return check::run(&places).await;
     }
     let rounds = args.rounds.unwrap_or(if args.depth == Much::Full { 5 } else { 2 });
-    let span = Span { warm_up: Duration::from_millis(300), measured: Duration::from_millis(1200) };
+    let span = Span { warm_up: Duration::from_millis(300), measured: Duration::from_millis(args.measured_ms) };
     let has_peers = !args.alone;
     let mut records = Vec::new();
     if args.tables.contains(&Table::Calls) {
-        records = plan::run(&places, Depth { rounds, span, has_peers }, &SHAPES).await?;
+        let is_wanted =
+            |shape: &&Shape| args.shapes.is_empty() || args.shapes.iter().any(|name| name.as_str() == shape.name);
+        let shapes: Vec<_> = SHAPES.iter().filter(is_wanted).copied().collect();
+        records = plan::run(&places, Depth { rounds, span, has_peers }, &shapes).await?;
     }
     let idle = if args.tables.contains(&Table::Idle) { idle::run(&places, has_peers).await? } else { Vec::new() };
     let tables = report::tables(&records, &idle);

@@ -83,7 +83,7 @@ fn tensorzero(
     );
     fs::write(&config, text)?;
     let mut command = Command::new(python);
-    command.arg(sources.join("tensorzero.py")).arg(&config).arg(&told);
+    command.arg(sources.join("serve_tensorzero.py")).arg(&config).arg(&told);
     let mut process = Process::start(&command, Some(GATEWAY_CORE), false, log)?;
     let mut url = String::new();
     process.await_ready(|| {

@@ -118,13 +118,14 @@ impl Script {
         };
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         let begin = format!("{head}{}", event(&delta(json!({"role": "assistant", "content": ""}), None)));
-        let piece = event(&delta(json!({"content": PIECE}), None));
-        let mut stream = format!("{begin}{}", piece.repeat(PIECES));
+        let piece = |number: usize| event(&delta(json!({"content": format!("{PIECE}{number} ")}), None));
+        let mut stream = begin.clone();
+        stream.extend((0..PIECES).map(piece));
         stream.push_str(&event(&delta(json!({}), Some("stop"))));
         stream.push_str(&event(&chunk(json!([]), usage(PIECES as u64))));
         stream.push_str(&event("[DONE]"));
         stream.push_str("0\r\n\r\n");
-        Self { whole, stream: stream.into(), first: format!("{begin}{piece}").into() }
+        Self { whole, stream: stream.into(), first: format!("{begin}{}", piece(0)).into() }
     }
 }
 
