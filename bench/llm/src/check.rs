@@ -26,7 +26,7 @@ const SHARE_MIN: f64 = 0.02;
 /// What is under its bar.
 pub(crate) async fn run(places: &Places) -> anyhow::Result<()> {
     let records = plan::run(places, DEPTH, &SHAPES).await?;
-    print!("{}", tables(&records, &[]));
+    print!("{}", tables(&records, &[], &[]));
     for shape in &SHAPES {
         let share = spread(&records, KANDLE, shape, |record| {
             let [before, after] = record.direct;

@@ -11,15 +11,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     load::{Shape, Span},
     plan::{Depth, Places, SHAPES},
-    process::CLIENT_CORE,
+    process::{CLIENT_CORE, FIRST},
 };
 
 mod ask;
 mod caller;
 mod check;
+mod engine;
 mod idle;
 mod kandle;
 mod load;
+mod market;
 mod peers;
 mod plan;
 mod process;
@@ -36,6 +38,9 @@ struct Cli {
 enum Command {
     /// Measure.
     Run(RunArgs),
+    /// The market of the engine's measurement, as a process of its own.
+    #[command(hide = true)]
+    Market,
 }
 
 #[derive(Args)]
@@ -56,7 +61,7 @@ struct RunArgs {
     #[arg(long)]
     rounds: Option<usize>,
     /// Only these tables.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Calls, Table::Idle])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Table::Calls, Table::Idle, Table::Engine])]
     tables: Vec<Table>,
     /// Only these shapes, such as "16 callers".
     #[arg(long, value_delimiter = ',')]
@@ -86,11 +91,15 @@ enum Much {
 enum Table {
     Calls,
     Idle,
+    Engine,
 }
 
 fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
-    match started(&args) {
+    let done = match Cli::parse().command {
+        Command::Run(args) => measure(&args),
+        Command::Market => market::run(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -99,8 +108,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn started(args: &RunArgs) -> anyhow::Result<()> {
-    process::take_place(CLIENT_CORE);
+fn measure(args: &RunArgs) -> anyhow::Result<()> {
+    process::take_core(CLIENT_CORE);
+    process::take_rank(FIRST);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(args))
 }
@@ -123,7 +133,8 @@ async fn run(args: &RunArgs) -> anyhow::Result<()> {
         records = plan::run(&places, Depth { rounds, span, has_peers }, &shapes).await?;
     }
     let idle = if args.tables.contains(&Table::Idle) { idle::run(&places, has_peers).await? } else { Vec::new() };
-    let tables = report::tables(&records, &idle);
+    let phases = if args.tables.contains(&Table::Engine) { engine::run(&places, rounds).await? } else { Vec::new() };
+    let tables = report::tables(&records, &idle, &phases);
     print!("{tables}");
     if let Some(out) = &args.out {
         fs::write(out, tables)?;

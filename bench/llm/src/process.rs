@@ -16,6 +16,12 @@ use loadtest::process::{Usage, usage};
 pub(crate) const GATEWAY_CORE: usize = 0;
 /// See [`GATEWAY_CORE`].
 pub(crate) const CLIENT_CORE: usize = 1;
+/// The cores of what has no core of its own.
+pub(crate) const ALL_CORES: &str = "0,1";
+/// Ranks of sessions: before and behind those that nobody has ranked.
+pub(crate) const FIRST: i32 = -20;
+/// See [`FIRST`].
+pub(crate) const BEHIND: i32 = 10;
 /// `LiteLLM` takes a quarter of a minute to start on one core.
 const START_MAX: Duration = Duration::from_secs(90);
 
@@ -26,7 +32,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program`, on `core` if one is named, in a session of its own if it `is_apart`.
+    /// Starts `program`, on `core` or on both, in a session of its own if it `is_apart`.
     ///
     /// # Errors
     /// It is not there, or `setpriv` and `taskset` are not.
@@ -37,9 +43,8 @@ impl Process {
         if is_apart {
             command.arg("setsid");
         }
-        if let Some(core) = core {
-            command.args(["taskset", "-c", &core.to_string()]);
-        }
+        // It would inherit the one core of this program.
+        command.args(["taskset", "-c", &core.map_or_else(|| ALL_CORES.to_owned(), |core| core.to_string())]);
         command.arg(program.get_program()).args(program.get_args());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -88,15 +93,19 @@ pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Puts this program on `core`, and its session before others where it is allowed to. `nice` does not reach beyond the session
-/// (`sched(7)`, autogroups).
-pub(crate) fn take_place(core: usize) {
-    core_affinity::set_for_current(core_affinity::CoreId { id: core });
+/// Puts this program on `core`.
+pub(crate) fn take_core(id: usize) {
+    core_affinity::set_for_current(core_affinity::CoreId { id });
+}
+
+/// Puts this program's session before others (−20) or behind them (19), where it is allowed to. `nice` does not reach beyond the
+/// session (`sched(7)`, autogroups).
+pub(crate) fn take_rank(nice: i32) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name in brackets: state, parent, group, session.
     let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
     // Only the leader of a session of its own: nobody else's processes are moved.
     if session == Some(std::process::id().to_string().as_str()) {
-        let _ = fs::write("/proc/self/autogroup", "-20");
+        let _ = fs::write("/proc/self/autogroup", nice.to_string());
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
+    engine::{Beside, Phase},
     idle::Idle,
     load::{Sample, Shape},
     peers::Peer,
@@ -62,17 +63,36 @@ pub(crate) fn ratio(records: &[Record], name: &str, shape: &Shape, value: fn(&Sa
 }
 
 /// All that was measured.
-pub(crate) fn tables(records: &[Record], idle: &[Idle]) -> String {
+pub(crate) fn tables(records: &[Record], idle: &[Idle], phases: &[Phase]) -> String {
     let mut out = String::new();
-    let (wholes, streams): (Vec<_>, Vec<_>) = SHAPES.iter().partition(|shape| !shape.ask.is_stream());
+    if !records.is_empty() {
+        wholes(&mut out, records);
+        streams(&mut out, records);
+        ratios(&mut out, records);
+    }
+    if !idle.is_empty() {
+        let _ = writeln!(out, "\n### 1,000 idle streams\n");
+        line(&mut out, &["gateway", "resident MB", "growth by stream, kB"]);
+        rule(&mut out, 3);
+        for Idle { name, resident_bytes, per_stream } in idle {
+            let (all, each) = (*resident_bytes as f64 / 1e6, *per_stream as f64 / 1e3);
+            line(&mut out, &[name, &format!("{all:.1}"), &format!("{each:.1}")]);
+        }
+    }
+    if !phases.is_empty() {
+        engine(&mut out, phases);
+    }
+    out
+}
+
+fn wholes(out: &mut String, records: &[Record]) {
     let _ = writeln!(out, "### Whole answers: median [min–max] of the rounds\n");
-    line(
-        &mut out,
-        &["", "gateway", "calls/s", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms", "CPU µs/call", "cores"],
-    );
-    rule(&mut out, 9);
-    for shape in &wholes {
-        direct(&mut out, records, shape, |sample| sample.calls_per_s);
+    let columns =
+        ["", "gateway", "calls/s", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms", "CPU µs/call", "cores"];
+    line(out, &columns);
+    rule(out, columns.len());
+    for shape in measured(records).filter(|shape| !shape.ask.is_stream()) {
+        direct(out, records, shape, |sample| sample.calls_per_s);
         for name in names() {
             let show = |value: fn(&Record) -> f64, digits| shown(spread(records, name, shape, value), digits);
             let cells = [
@@ -84,31 +104,48 @@ pub(crate) fn tables(records: &[Record], idle: &[Idle]) -> String {
                 show(|record| record.sample.cpu_us, 0),
                 show(|record| record.sample.cores, 2),
             ];
-            row(&mut out, shape, name, &cells, records);
+            row(out, shape, name, &cells, records);
         }
     }
+}
+
+fn streams(out: &mut String, records: &[Record]) {
     let _ = writeln!(out, "\n### Streams of 1,000 pieces\n");
-    line(&mut out, &["", "gateway", "pieces/s", "cores"]);
-    rule(&mut out, 4);
-    for shape in &streams {
-        direct(&mut out, records, shape, |sample| sample.pieces_per_s);
+    line(out, &["", "gateway", "pieces/s", "cores"]);
+    rule(out, 4);
+    for shape in measured(records).filter(|shape| shape.ask.is_stream()) {
+        direct(out, records, shape, |sample| sample.pieces_per_s);
         for name in names() {
             let show = |value: fn(&Record) -> f64, digits| shown(spread(records, name, shape, value), digits);
             let cells = [show(|record| record.sample.pieces_per_s, 0), show(|record| record.sample.cores, 2)];
-            row(&mut out, shape, name, &cells, records);
+            row(out, shape, name, &cells, records);
         }
     }
-    ratios(&mut out, records);
-    if !idle.is_empty() {
-        let _ = writeln!(out, "\n### 1,000 idle streams\n");
-        line(&mut out, &["gateway", "resident MB", "growth by stream, kB"]);
-        rule(&mut out, 3);
-        for Idle { name, resident_bytes, per_stream } in idle {
-            let (all, each) = (*resident_bytes as f64 / 1e6, *per_stream as f64 / 1e3);
-            line(&mut out, &[name, &format!("{all:.1}"), &format!("{each:.1}")]);
-        }
+}
+
+/// How late trades are, and how much later than with an idle gateway.
+fn engine(out: &mut String, phases: &[Phase]) {
+    let _ = writeln!(out, "\n### Trades beside the gateway, in one process\n");
+    let columns = ["beside", "calls/s, pieces/s", "p50 ms", "p99 ms", "p99 idle ms", "p99 / idle"];
+    line(out, &columns);
+    rule(out, columns.len());
+    for beside in Beside::ALL {
+        let of = |value: fn(&Phase) -> f64, digits| {
+            shown(Spread::of(phases.iter().filter(|phase| phase.beside == beside).map(value)), digits)
+        };
+        let cells = [
+            of(|phase| phase.rate, 0),
+            of(|phase| phase.late.p50_us / 1e3, 2),
+            of(|phase| phase.late.p99_us / 1e3, 2),
+            of(|phase| (phase.idle[0].p99_us + phase.idle[1].p99_us) / 2e3, 2),
+            of(Phase::ratio, 2),
+        ];
+        line(out, &[beside.name()].into_iter().chain(cells.iter().map(String::as_str)).collect::<Vec<_>>());
     }
-    out
+}
+
+fn measured(records: &[Record]) -> impl Iterator<Item = &'static Shape> {
+    SHAPES.iter().filter(|shape| records.iter().any(|record| record.shape == **shape))
 }
 
 fn ratios(out: &mut String, records: &[Record]) {
@@ -121,7 +158,7 @@ fn ratios(out: &mut String, records: &[Record]) {
     let names: Vec<_> = peers.iter().map(|peer| peer.name()).collect();
     line(out, &[&["calls/s, pieces/s"], names.as_slice()].concat());
     rule(out, names.len() + 1);
-    for shape in &SHAPES {
+    for shape in measured(records) {
         let value: fn(&Sample) -> f64 =
             if shape.ask.is_stream() { |sample| sample.pieces_per_s } else { |sample| sample.calls_per_s };
         let cells: Vec<_> = names.iter().map(|name| shown(ratio(records, name, shape, value), 2)).collect();
