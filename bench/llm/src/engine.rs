@@ -21,7 +21,7 @@ use crate::{
     kandle::{Calls, Kandle},
     load::{self, Shape, Span},
     plan::Places,
-    process::{ALL_CORES, BEHIND, take_rank},
+    process::{ALL_CORES, LAST, take_rank},
 };
 
 /// How long each phase is measured.
@@ -96,7 +96,7 @@ impl Phase {
 /// A trade that did not come, a call that was not answered, or books that are wrong.
 pub(crate) async fn run(places: &Places, rounds: usize) -> anyhow::Result<Vec<Phase>> {
     // The market before all, then the server, and then its callers and their provider: in use all but the server are elsewhere.
-    take_rank(BEHIND);
+    take_rank(LAST);
     let mut market = Market::start(&places.data)?;
     let kandle = Kandle::start(&places.kandle, &places.data, places.provider, Some(market.venue))?;
     let (mut phases, mut calls) = (Vec::new(), Calls::default());

@@ -18,10 +18,13 @@ pub(crate) const GATEWAY_CORE: usize = 0;
 pub(crate) const CLIENT_CORE: usize = 1;
 /// The cores of what has no core of its own.
 pub(crate) const ALL_CORES: &str = "0,1";
-/// Ranks of sessions: before and behind those that nobody has ranked.
+/// Ranks of sessions, all of them before those that nobody has ranked: first, then a server that has a session of its own, then who
+/// calls it.
 pub(crate) const FIRST: i32 = -20;
 /// See [`FIRST`].
-pub(crate) const BEHIND: i32 = 10;
+const SERVER: i32 = -15;
+/// See [`FIRST`].
+pub(crate) const LAST: i32 = -10;
 /// `LiteLLM` takes a quarter of a minute to start on one core.
 const START_MAX: Duration = Duration::from_secs(90);
 
@@ -41,7 +44,8 @@ impl Process {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
         if is_apart {
-            command.arg("setsid");
+            let ranked = format!("echo {SERVER} > /proc/self/autogroup 2>/dev/null; exec \"$@\"");
+            command.args(["setsid", "sh", "-c", &ranked, "sh"]);
         }
         // It would inherit the one core of this program.
         command.args(["taskset", "-c", &core.map_or_else(|| ALL_CORES.to_owned(), |core| core.to_string())]);
