@@ -24,7 +24,7 @@ pub(crate) const FIRST: i32 = -20;
 /// See [`FIRST`].
 const SERVER: i32 = -15;
 /// See [`FIRST`].
-pub(crate) const LAST: i32 = -10;
+pub(crate) const LAST: i32 = 19;
 /// `LiteLLM` takes a quarter of a minute to start on one core.
 const START_MAX: Duration = Duration::from_secs(90);
 
