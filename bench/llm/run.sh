@@ -44,6 +44,8 @@ fi
 
 echo "building" >&2
 kandle="${KANDLE_BIN:-}"
+# The program takes what begins with KANDLE_ for its settings.
+unset KANDLE_BIN
 if [ -z "$kandle" ]; then
   cargo build --quiet --release -p kandle
   kandle="$target/release/kandle"
