@@ -2,11 +2,10 @@
 //!
 //! `cli` (what can be asked) → `config` (settings) → `system` (a running node) → `serve`, `demo`, `replay`, `import`,
 //! `backfill`, `tail`, `simulate`, `load`: one module per command. `history` keeps what closes, `pacer` moves recorded trades to the present,
-//! `view` answers the HTTP sidecar.
+//! `view` answers the HTTP sidecar, `runtime` says where tasks run.
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
 use cli::Command;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +22,7 @@ pub mod keys;
 pub mod load;
 pub mod pacer;
 pub mod replay;
+mod runtime;
 pub mod serve;
 pub mod simulate;
 pub mod system;
@@ -43,7 +43,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     {
         return replay::run(args, out);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+    let runtime = runtime::of_command(matches!(command, Command::Serve(_)))?;
     let ended = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(&args).await,

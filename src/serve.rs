@@ -17,6 +17,7 @@ use crate::{
     chance,
     cli::ServeArgs,
     config::{Config, RECORD_BYTES_MAX, RecordFolder, TlsFiles},
+    runtime::FeedRuntime,
     system::{self, System},
 };
 
@@ -66,7 +67,10 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let sink = ShardSink(system.node.sender());
     let (recorder, recording) = record(&config, &directory, &system)?.unzip();
     let feeds = feeds_config(&config, &directory, &system, recorder);
+    let runtime = FeedRuntime::start(system::shards(&config))?;
+    let inside = runtime.enter();
     let supervisor = Supervisor::start(feeds, &directory, &sink, system.missing, &system.feed_metrics);
+    drop(inside);
     system.view.attach_feeds(supervisor.status_handle());
     let address = system.node.local_addr();
     let s = if config.tls.is_some() { "s" } else { "" };

@@ -137,9 +137,17 @@ fn down_since(before: &[Input]) -> HashMap<Symbol, Timestamp> {
     down.flatten().collect()
 }
 
+/// How many shards there are.
+pub fn shards(config: &Config) -> usize {
+    if config.shards == 0 { (cores() / 4).max(1) } else { config.shards }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn node_config(config: &Config) -> NodeConfig {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let shards = if config.shards == 0 { (cores / 4).max(1) } else { config.shards };
+    let (cores, shards) = (cores(), shards(config));
     let workers = if config.workers == 0 { cores.saturating_sub(shards).max(1) } else { config.workers };
     let usual = NodeConfig::default();
     NodeConfig {

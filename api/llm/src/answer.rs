@@ -2,8 +2,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     sync::mpsc,
+    task::yield_now,
     time::{Instant, timeout_at},
 };
 
@@ -21,6 +23,8 @@ use crate::{
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Messages that are passed over because they are malformed, before the stream is given up.
 const MALFORMED_MAX: u32 = 8;
+/// Pieces of a stream that are taken together at most.
+const PIECES_TOGETHER_MAX: usize = 64;
 /// How long usage is waited for once the model has finished.
 const TAIL: Duration = Duration::from_secs(5);
 
@@ -85,6 +89,25 @@ impl Answer {
                 return self.failure.take().map(Err);
             }
             self.fill().await;
+            self.gather().await;
+        }
+    }
+
+    /// Takes what has come with what was just read. Its task and that of the connection pass on one piece at a time; what is taken
+    /// together is sent together, and a send costs more than all the rest of a piece.
+    async fn gather(&mut self) {
+        for _ in 1..PIECES_TOGETHER_MAX {
+            if self.is_over || !matches!(self.source, Source::Stream { .. }) {
+                return;
+            }
+            // The first look asks the connection for more, which it has by the second look if it has come.
+            let mut next = read(&mut self.source).now_or_never();
+            if next.is_none() {
+                yield_now().await;
+                next = read(&mut self.source).now_or_never();
+            }
+            let Some(read) = next else { return };
+            self.take(read);
         }
     }
 
@@ -106,6 +129,10 @@ impl Answer {
             Ok(read) => read,
             Err(_) => Err(Failure::new(kind, "the provider was silent for too long")),
         };
+        self.take(read);
+    }
+
+    fn take(&mut self, read: Result<Option<Read>, Failure>) {
         match read {
             Ok(Some(read)) => {
                 for event in read.events {

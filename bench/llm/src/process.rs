@@ -1,0 +1,115 @@
+//! A process that is measured: started on the gateway's core, and gone when this program is.
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use loadtest::process::{Usage, usage};
+
+/// Where gateways run; this program and its provider run on the other core.
+pub(crate) const GATEWAY_CORE: usize = 0;
+/// See [`GATEWAY_CORE`].
+pub(crate) const CLIENT_CORE: usize = 1;
+/// The cores of what has no core of its own.
+pub(crate) const ALL_CORES: &str = "0,1";
+/// Ranks of sessions, all of them before those that nobody has ranked: first, then a server that has a session of its own, then who
+/// calls it.
+pub(crate) const FIRST: i32 = -20;
+/// See [`FIRST`].
+const SERVER: i32 = -15;
+/// See [`FIRST`].
+pub(crate) const LAST: i32 = 19;
+/// `LiteLLM` takes a quarter of a minute to start on one core.
+const START_MAX: Duration = Duration::from_secs(90);
+
+/// See the module.
+pub(crate) struct Process {
+    child: Child,
+    log: String,
+}
+
+impl Process {
+    /// Starts `program`, on `core` or on both, in a session of its own if it `is_apart`.
+    ///
+    /// # Errors
+    /// It is not there, or `setpriv` and `taskset` are not.
+    pub(crate) fn start(program: &Command, core: Option<usize>, is_apart: bool, log: &Path) -> anyhow::Result<Self> {
+        // The kernel ends it when this process ends, however that comes.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if is_apart {
+            let ranked = format!("echo {SERVER} > /proc/self/autogroup 2>/dev/null; exec \"$@\"");
+            command.args(["setsid", "sh", "-c", &ranked, "sh"]);
+        }
+        // It would inherit the one core of this program.
+        command.args(["taskset", "-c", &core.map_or_else(|| ALL_CORES.to_owned(), |core| core.to_string())]);
+        command.arg(program.get_program()).args(program.get_args());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().context("util-linux (setpriv, setsid, taskset) is needed")?;
+        Ok(Self { child, log: log.display().to_string() })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it uses.
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        usage(self.id()).context("a process that was started is gone")
+    }
+
+    /// Waits until `is_ready` says so.
+    pub(crate) fn await_ready(&mut self, mut is_ready: impl FnMut() -> bool) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while !is_ready() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status}: see {}", self.log);
+            }
+            ensure!(start.elapsed() < START_MAX, "it does not start: see {}", self.log);
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn await_port(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        self.await_ready(|| TcpStream::connect(address).is_ok())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that is free at the moment.
+pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Puts this program on `core`.
+pub(crate) fn take_core(id: usize) {
+    core_affinity::set_for_current(core_affinity::CoreId { id });
+}
+
+/// Puts this program's session before others (−20) or behind them (19), where it is allowed to. `nice` does not reach beyond the
+/// session (`sched(7)`, autogroups).
+pub(crate) fn take_rank(nice: i32) {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name in brackets: state, parent, group, session.
+    let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
+    // Only the leader of a session of its own: nobody else's processes are moved.
+    if session == Some(std::process::id().to_string().as_str()) {
+        let _ = fs::write("/proc/self/autogroup", nice.to_string());
+    }
+}
