@@ -6,11 +6,15 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ledger::{Micros, Timestamp};
 use sqlx::any::AnyRow;
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::mpsc,
+    time::{interval, timeout},
+};
 
 use crate::{
     access::{Access, Counter},
@@ -30,8 +34,10 @@ pub const AUDIT_PAGE_MAX: usize = 500;
 const NOTED_MAX: usize = 8192;
 /// Rows that are written together.
 const BATCH_MAX: usize = 256;
+/// How long rows gather.
+const GATHER: Duration = Duration::from_millis(100);
 /// How often what is old is thrown away.
-const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// Nanoseconds for which a provider's events are remembered: 60 days, and it tells them for 30.
 const EVENTS_KEPT_FOR: u64 = 60 * 24 * 60 * 60 * 1_000_000_000;
@@ -184,6 +190,10 @@ impl Keeper {
                         tracing::warn!(error = &error as &dyn std::error::Error, rows = taken, "writing the audit");
                     }
                     batch.clear();
+                    // Nobody waits for these rows, and each commit makes others wait: what comes now shares the next.
+                    if taken < BATCH_MAX {
+                        let _ = timeout(GATHER, &mut stop).await.map(|_| self.noted.close());
+                    }
                 }
                 _ = sweeps.tick() => {
                     if let Err(error) = self.sweep().await {

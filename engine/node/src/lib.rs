@@ -24,6 +24,7 @@ mod leave;
 mod link;
 pub mod metrics;
 mod outbox;
+mod place;
 mod protocol;
 pub mod sender;
 pub mod server;

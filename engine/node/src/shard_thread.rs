@@ -26,6 +26,7 @@ use crate::{
     keep::{Keeper, Present},
     link::{WorkerLink, WorkerMessage},
     metrics::{Metrics, Stage},
+    place::settle_in,
     sender::Inbox,
 };
 
@@ -69,9 +70,7 @@ impl ShardThread {
     /// Starts the thread; it ends within a tick once `stop` is set.
     pub(crate) fn spawn(self, number: usize, core: Option<core_affinity::CoreId>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-            if let Some(core) = core {
-                core_affinity::set_for_current(core);
-            }
+            settle_in(core);
             self.run();
         })
     }

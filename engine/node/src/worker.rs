@@ -27,6 +27,7 @@ use crate::{
     flush::Batch,
     link::{Inbox, WorkerLink, WorkerMessage},
     metrics::Metrics,
+    place::settle_in,
     sender::ShardSender,
     session::{NewSession, Sending, Session},
     socket::Socket,
@@ -145,9 +146,7 @@ impl Worker {
             told_outbox: 0,
         };
         let handle = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            if let Some(core) = core {
-                core_affinity::set_for_current(core);
-            }
+            settle_in(core);
             worker.run();
         })?;
         Ok((link, handle))

@@ -2,17 +2,31 @@
 //!
 //! A worker that writes to a thousand sockets makes a thousand system calls; here it makes one for each
 //! [`SENDS_MAX`]. What that gains stands with its numbers in `bench/README.md`. [`SendRing::probe`] fails where the
-//! kernel has no ring or does not allow it, as many containers do, and then plain writes serve.
+//! kernel has no ring or does not allow it, as many containers do, and then plain writes serve. Beside it,
+//! [`take_short_turns`] gets a thread in sooner.
 
 #[cfg(target_os = "linux")]
 mod ring;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere.rs"]
 mod ring;
+#[cfg(target_os = "linux")]
+mod turns;
 
 use std::{io, os::fd::BorrowedFd};
 
 pub use ring::SendRing;
+#[cfg(target_os = "linux")]
+pub use turns::take_short_turns;
+
+/// Linux alone has turns to ask for.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn take_short_turns() -> io::Result<()> {
+    Ok(())
+}
 
 /// Sends that go into one system call.
 pub const SENDS_MAX: usize = 1024;
