@@ -409,6 +409,9 @@ mod tests {
         request.tools.push(Tool { name: "four".into(), description: None, parameters, strict: None });
         assert_eq!(request.estimate_input(), 2 + 1 + 5 + IMAGE_TOKENS + MESSAGE_TOKENS);
         // 8 bytes of text, 4 of the name, 17 of the parameters.
-        assert_eq!(request.input_max(), 29_u64.div_ceil(2) + IMAGE_TOKENS + MESSAGE_TOKENS + TEMPLATE_TOKENS + TOOLS_TOKENS);
+        assert_eq!(
+            request.input_max(),
+            29_u64.div_ceil(2) + IMAGE_TOKENS + MESSAGE_TOKENS + TEMPLATE_TOKENS + TOOLS_TOKENS
+        );
     }
 }
