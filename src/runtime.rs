@@ -32,7 +32,8 @@ impl FeedRuntime {
     /// The system gives no threads.
     pub(crate) fn start(threads: usize) -> anyhow::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        let builder = builder.worker_threads(threads.max(1)).thread_name("feeds").on_thread_start(take_short_turns);
+        let builder =
+            builder.worker_threads(threads.max(1)).thread_name("feeds").on_thread_start(node::take_short_turns);
         let built = builder.enable_all().build();
         Ok(Self(Some(built.context("no async runtime for feeds")?)))
     }
@@ -57,13 +58,6 @@ fn step_behind() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(BEHIND) {
         tracing::debug!(%error, "a thread that answers requests keeps its rank");
-    }
-}
-
-/// As the threads of the engine do: a frame is little work.
-fn take_short_turns() {
-    if let Err(error) = uring::take_short_turns() {
-        tracing::debug!(%error, "a thread of the feeds has turns as long as others");
     }
 }
 

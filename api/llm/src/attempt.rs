@@ -74,6 +74,18 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// In a word, for rows and counters: `ok`, `cancelled`, or the kind of the failure.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "ok",
+            Self::Cancelled => "cancelled",
+            Self::Failed(failure) => failure.kind.as_str(),
+        }
+    }
+}
+
 /// An attempt under way. It ends once, if need be when it is dropped.
 pub(crate) struct Running {
     pub(crate) attempt: Attempt,

@@ -221,10 +221,8 @@ impl Driver {
         let key = call.own_key.as_ref().or(model.provider.key()).cloned();
         let prepared = self.prepare(call, model, key.as_ref())?;
         // A model in this process is never lost: it reads a long prompt, or answers those who came before.
-        let first_token_by = match model.provider.is_remote() {
-            true => (Instant::now() + self.limits.first_token).min(deadline),
-            false => deadline,
-        };
+        let first_token_by =
+            if model.provider.is_remote() { deadline.min(Instant::now() + self.limits.first_token) } else { deadline };
         let mut running = Running::new(attempt, Arc::clone(&call.attempts), breakers);
         let late = if call.request.stream && first_token_by < deadline {
             Late { by: first_token_by, kind: FailureKind::FirstToken }

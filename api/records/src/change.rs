@@ -108,15 +108,16 @@ impl Write {
         self.is_rows() || self.guard.is_none()
     }
 
-    pub(crate) async fn run(&self, database: &Database, connection: &mut AnyConnection) -> Result<(), RecordsError> {
+    pub(crate) async fn run(self, database: &Database, connection: &mut AnyConnection) -> Result<(), RecordsError> {
+        let guard = self.guard;
         let touched = self.prepare(database).run(connection).await.map_err(|error| database.failed(error))?;
-        match self.guard {
+        match guard {
             Some(conflict) if touched == 0 => Err(RecordsError::Conflict(conflict)),
             _ => Ok(()),
         }
     }
 
-    fn prepare(&self, database: &Database) -> Prepared {
+    fn prepare(self, database: &Database) -> Prepared {
         let sql = match self.statement {
             Statement::One(sql) => sql.to_owned(),
             Statement::Rows(Rows { head, columns, tail }) => {
@@ -124,7 +125,7 @@ impl Write {
                 format!("{head} VALUES {values} {tail}")
             }
         };
-        Prepared { sql, values: self.values.clone(), rows: self.rows_written() }
+        Prepared { sql, rows: self.rows_written(), values: self.values }
     }
 
     fn rows_written(&self) -> u64 {
@@ -161,9 +162,11 @@ pub(crate) async fn run_together<'c>(
     connection: &mut AnyConnection,
 ) -> Result<(), RecordsError> {
     for write in gathered(changes) {
-        let touched = write.prepare(database).run(connection).await.map_err(|error| database.failed(error))?;
-        match write.guard {
-            Some(conflict) if touched < write.rows_written() => return Err(conflict.into()),
+        let guard = write.guard;
+        let prepared = write.prepare(database);
+        let touched = prepared.run(connection).await.map_err(|error| database.failed(error))?;
+        match guard {
+            Some(conflict) if touched < prepared.rows => return Err(conflict.into()),
             _ => {}
         }
     }
@@ -183,7 +186,7 @@ pub(crate) async fn run_at_once(
     database: &Database,
     connection: &mut AnyConnection,
 ) -> Result<bool, RecordsError> {
-    let writes = change.writes.iter().map(|write| write.prepare(database));
+    let writes = change.writes.iter().cloned().map(|write| write.prepare(database));
     let mut all = Prepared { sql: String::new(), values: Vec::new(), rows: 0 };
     for Prepared { sql, values, rows } in [first].into_iter().chain(writes).chain(last) {
         all.sql.push_str(&sql);

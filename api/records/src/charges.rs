@@ -110,36 +110,12 @@ impl Charges {
     /// Sets `amount` aside for `timeout_s` seconds, at least one. The same request again, with the same amount, is the same
     /// hold, or is refused as it was.
     ///
+    /// Where an `attempt` begins with it, its row is there from now on. It is [`OPEN`](crate::OPEN) until [`Self::settle`],
+    /// [`Self::void`] or [`Self::note`] tell its end, and [`LOST`](crate::LOST) if nobody does before the hold expires.
+    ///
     /// # Errors
     /// See [`HoldError`]; [`Conflict::Different`] if the request has held another amount, [`Conflict::UnknownUser`].
     pub async fn hold(
-        &self,
-        payer: Payer,
-        request: RequestName,
-        amount: Micros,
-        timeout_s: u32,
-    ) -> Result<Hold, HoldError> {
-        self.set_aside(payer, request, amount, timeout_s, None).await
-    }
-
-    /// The same for an attempt that begins with it: its row is there from now on. It is [`OPEN`](crate::OPEN) until
-    /// [`Self::settle`], [`Self::void`] or [`Self::note`] tell its end, and [`LOST`](crate::LOST) if nobody does before the hold
-    /// expires.
-    ///
-    /// # Errors
-    /// As [`Self::hold`].
-    pub async fn hold_for(
-        &self,
-        payer: Payer,
-        request: RequestName,
-        amount: Micros,
-        timeout_s: u32,
-        attempt: Attempt,
-    ) -> Result<Hold, HoldError> {
-        self.set_aside(payer, request, amount, timeout_s, Some(attempt)).await
-    }
-
-    async fn set_aside(
         &self,
         payer: Payer,
         request: RequestName,

@@ -298,8 +298,8 @@ impl Usage {
 
 /// What becomes of attempts whose holds have expired: nobody has told how they ended.
 pub(crate) fn lose(now: Timestamp) -> Write {
-    let sql = "UPDATE usage SET status = 'lost', created = $1, day = $2, expires = NULL WHERE expires <= $3";
-    Write::new(sql).bind(now).bind(allowance::day(now)).bind(now)
+    let sql = "UPDATE usage SET status = $1, created = $2, day = $3, expires = NULL WHERE expires <= $4";
+    Write::new(sql).bind(LOST).bind(now).bind(allowance::day(now)).bind(now)
 }
 
 /// Whether there are any.

@@ -180,42 +180,23 @@ impl Writer {
         let before = ledger.head();
         let answers: Vec<_> = changes.iter().map(|change| apply(&database, ledger, now, &change.chain)).collect();
         let effects = ledger.take_effects();
-        let (refused, granted): (Vec<_>, Vec<_>) =
-            changes.iter().zip(&answers).partition(|(_, answer)| is_refused(answer));
+        let (granted, refused): (Vec<_>, Vec<_>) =
+            changes.iter().zip(&answers).partition(|(_, answer)| !is_refused(answer));
         // What the ledger refuses writes nothing, but may be refused by a guard first.
         if refused.iter().flat_map(|(change, _)| &change.writes).any(Write::is_guarded) {
             return undone(&database, transaction, ledger, before, Tried::Parted).await;
         }
+        let granted: Vec<_> = granted.into_iter().map(|(change, _)| change).collect();
         // Repetitions, and refusals that say nothing about the state, are answered from what is stored.
-        if effects.entries.is_empty() && granted.iter().all(|(change, _)| change.writes.is_empty()) {
+        if effects.entries.is_empty() && granted.iter().all(|change| change.writes.is_empty()) {
             transaction.rollback().await.map_err(unavailable)?;
             return Ok(Tried::Done(answers));
         }
         let take = rows::take(&database, &before, ledger.head().sequence);
         let write = rows::write(&database, &effects);
-        let written = match (footing, &granted[..]) {
-            (Footing::Known, [(change, _)]) if is_short(&database, change) => {
-                match run_at_once(take, change, write, &database, &mut transaction).await {
-                    Ok(false) => {
-                        return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await;
-                    }
-                    written => written.map(drop),
-                }
-            }
-            _ => {
-                if take.run(&mut transaction).await.map_err(unavailable)? == 0 {
-                    return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await;
-                }
-                let granted = granted.iter().map(|(change, _)| *change);
-                let written = run_together(granted, &database, &mut transaction).await;
-                if written.is_ok() {
-                    run_each(&write, &database, &mut transaction).await?;
-                }
-                written
-            }
-        };
-        match written {
-            Ok(()) => {}
+        match write_all(&database, &mut transaction, footing, take, &granted, write).await {
+            Ok(true) => {}
+            Ok(false) => return undone(&database, transaction, ledger, Head::default(), Tried::Overtaken).await,
             Err(RecordsError::Conflict(_) | RecordsError::Row { .. }) => {
                 return undone(&database, transaction, ledger, before, Tried::Parted).await;
             }
@@ -279,6 +260,28 @@ async fn begin<'c>(
     Ok(transaction)
 }
 
+/// Writes what was decided; `false` if somebody else has written since, or may have.
+async fn write_all(
+    database: &Database,
+    connection: &mut AnyConnection,
+    footing: Footing,
+    take: Prepared,
+    granted: &[&Change],
+    write: Vec<Prepared>,
+) -> Result<bool, RecordsError> {
+    if let (Footing::Known, [change]) = (footing, granted)
+        && is_short(database, change)
+    {
+        return run_at_once(take, change, write, database, connection).await;
+    }
+    if take.run(connection).await.map_err(|error| database.unavailable(error))? == 0 {
+        return Ok(false);
+    }
+    run_together(granted.iter().copied(), database, connection).await?;
+    run_each(&write, database, connection).await?;
+    Ok(true)
+}
+
 async fn run_each(
     statements: &[Prepared],
     database: &Database,
@@ -333,7 +336,7 @@ async fn apply_all(
     let mut part = transaction.begin().await.map_err(unavailable)?;
     let mut written = Ok(());
     for write in &change.writes {
-        written = write.run(database, &mut part).await;
+        written = write.clone().run(database, &mut part).await;
         if written.is_err() {
             break;
         }

@@ -165,7 +165,7 @@ impl Attempts for Meter {
                 return begun.map_err(|error| Refused(format!("its row cannot be written: {error}")));
             }
             let hold_s = u32::try_from(hold_s).unwrap_or(u32::MAX);
-            let held = charges.hold_for(payer, request, amount, hold_s, row).await;
+            let held = charges.hold(payer, request, amount, hold_s, Some(row)).await;
             let mut state = lock(&state);
             match held {
                 Ok(hold) => {
@@ -225,12 +225,7 @@ impl Order {
             tokens_reasoning: tokens.reasoning,
             latency_ms: end.map_or(0, |end| millis(end.latency)),
             first_token_ms: end.and_then(|end| end.first_token).map(millis),
-            status: Word::cut(match end.map(|end| &end.outcome) {
-                None => OPEN,
-                Some(Outcome::Done) => "ok",
-                Some(Outcome::Cancelled) => "cancelled",
-                Some(Outcome::Failed(failure)) => failure.kind.as_str(),
-            }),
+            status: Word::cut(end.map_or(OPEN, |end| end.outcome.as_str())),
             source: Word::cut(match usage.map(|usage| usage.source) {
                 Some(Source::Upstream) => "upstream",
                 Some(Source::Counted) => "counted",

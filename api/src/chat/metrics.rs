@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicI64;
 
 use ledger::Micros;
-use llm::{Attempt, End, Outcome};
+use llm::{Attempt, End};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -90,11 +90,7 @@ impl ChatMetrics {
         self.open.dec();
         let config = &attempt.model.config;
         let (provider, model) = (config.provider.clone(), config.id.clone());
-        let outcome = match &end.outcome {
-            Outcome::Done => "ok",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Failed(failure) => failure.kind.as_str(),
-        };
+        let outcome = end.outcome.as_str();
         let label = ModelLabel { provider: provider.clone(), model: model.clone() };
         self.latency.get_or_create(&label).observe(end.latency.as_secs_f64());
         if let Some(first_token) = end.first_token {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
+use bench::rank::take_rank;
 use serde_json::Value;
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     kandle::{Calls, Kandle},
     load::{self, Shape, Span},
     plan::Places,
-    process::{ALL_CORES, LAST, take_rank},
+    process::{ALL_CORES, LAST},
 };
 
 /// How long each phase is measured.

@@ -6,12 +6,13 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
+use bench::rank::{FIRST, take_rank};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     load::{Shape, Span},
     plan::{Depth, Places, SHAPES},
-    process::{CLIENT_CORE, FIRST},
+    process::CLIENT_CORE,
 };
 
 mod ask;
@@ -110,7 +111,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &RunArgs) -> anyhow::Result<()> {
     process::take_core(CLIENT_CORE);
-    process::take_rank(FIRST);
+    take_rank(FIRST);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(args))
 }

@@ -9,14 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use bench::rank::{FIRST, take_rank};
 use loadtest::{Load, Scenario, clock::now_us, server::Place};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, accept};
 
-use crate::{
-    kandle::{STREAM_KEY, SYMBOLS},
-    process::{FIRST, take_rank},
-};
+use crate::kandle::{STREAM_KEY, SYMBOLS};
 
 /// Trades a second, all symbols together, and who gets all of them.
 const RATE: u64 = 400;

@@ -1,7 +1,7 @@
 //! A process that is measured: started on the gateway's core, and gone when this program is.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -18,12 +18,9 @@ pub(crate) const GATEWAY_CORE: usize = 0;
 pub(crate) const CLIENT_CORE: usize = 1;
 /// The cores of what has no core of its own.
 pub(crate) const ALL_CORES: &str = "0,1";
-/// Ranks of sessions, all of them before those that nobody has ranked: first, then a server that has a session of its own, then who
-/// calls it.
-pub(crate) const FIRST: i32 = -20;
-/// See [`FIRST`].
+/// The rank of a server that has a session of its own: behind the market, before those that nobody has ranked.
 const SERVER: i32 = -15;
-/// See [`FIRST`].
+/// The rank of its callers: behind all others.
 pub(crate) const LAST: i32 = 19;
 /// `LiteLLM` takes a quarter of a minute to start on one core.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -100,16 +97,4 @@ pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
 /// Puts this program on `core`.
 pub(crate) fn take_core(id: usize) {
     core_affinity::set_for_current(core_affinity::CoreId { id });
-}
-
-/// Puts this program's session before others (−20) or behind them (19), where it is allowed to. `nice` does not reach beyond the
-/// session (`sched(7)`, autogroups).
-pub(crate) fn take_rank(nice: i32) {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name in brackets: state, parent, group, session.
-    let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
-    // Only the leader of a session of its own: nobody else's processes are moved.
-    if session == Some(std::process::id().to_string().as_str()) {
-        let _ = fs::write("/proc/self/autogroup", nice.to_string());
-    }
 }

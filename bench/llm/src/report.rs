@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use bench::spread::Spread;
+
 use crate::{
     engine::{Beside, Phase},
     idle::Idle,
@@ -9,36 +11,6 @@ use crate::{
     peers::Peer,
     plan::{KANDLE, Record, SHAPES},
 };
-
-/// The middle of some values with the least and the greatest.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-    count: usize,
-}
-
-impl Spread {
-    /// Nothing, if there are no values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<_> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let count = values.len();
-        let (min, max) = (*values.first()?, *values.last()?);
-        let (low, high) = (values.get((count - 1) / 2)?, values.get(count / 2)?);
-        Some(Self { median: (low + high) / 2.0, min, max, count })
-    }
-
-    /// With its range, if there is one.
-    pub(crate) fn show(self, digits: usize) -> String {
-        let Self { median, min, max, count } = self;
-        if count == 1 {
-            return format!("{median:.digits$}");
-        }
-        format!("{median:.digits$} [{min:.digits$}–{max:.digits$}]")
-    }
-}
 
 /// What the runs of `name` with `shape` came to.
 pub(crate) fn spread(records: &[Record], name: &str, shape: &Shape, value: impl Fn(&Record) -> f64) -> Option<Spread> {
@@ -202,18 +174,4 @@ pub(crate) fn line(out: &mut String, cells: &[&str]) {
 
 pub(crate) fn rule(out: &mut String, columns: usize) {
     let _ = writeln!(out, "|{}", "---|".repeat(columns));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_an_even_count_lies_between_the_middle_two() {
-        let spread = Spread::of([9.0, 1.0, 3.0, 2.0]).unwrap();
-        assert_eq!((spread.median, spread.min, spread.max), (2.5, 1.0, 9.0));
-        assert_eq!(spread.show(1), "2.5 [1.0–9.0]");
-        assert_eq!(Spread::of([7.0]).unwrap().show(0), "7");
-        assert_eq!(Spread::of([]), None);
-    }
 }

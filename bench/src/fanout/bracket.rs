@@ -27,27 +27,6 @@ impl Bracket {
     }
 }
 
-/// The middle of some values with the least and the greatest.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-    pub(crate) count: usize,
-}
-
-impl Spread {
-    /// Nothing, if there are no values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<_> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let count = values.len();
-        let (min, max) = (*values.first()?, *values.last()?);
-        let (low, high) = (values.get((count - 1) / 2)?, values.get(count / 2)?);
-        Some(Self { median: (low + high) / 2.0, min, max, count })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,13 +44,5 @@ mod tests {
         assert!(!Bracket { before: 100.0, rate: 1.0, after: 126.0 }.is_steady());
         assert!(!Bracket { before: 126.0, rate: 1.0, after: 100.0 }.is_steady());
         assert!(!Bracket { before: 0.0, rate: 1.0, after: 100.0 }.is_steady());
-    }
-
-    #[test]
-    fn the_median_of_an_even_count_lies_between_the_middle_two() {
-        let spread = Spread { median: 2.5, min: 1.0, max: 9.0, count: 4 };
-        assert_eq!(Spread::of([9.0, 1.0, 3.0, 2.0]), Some(spread));
-        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, min: 7.0, max: 7.0, count: 1 }));
-        assert_eq!(Spread::of([]), None);
     }
 }

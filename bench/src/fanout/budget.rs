@@ -2,8 +2,9 @@
 
 use anyhow::Context;
 
+use bench::spread::Spread;
+
 use crate::{
-    bracket::Spread,
     peer::KANDLE,
     plan::Bench,
     sample::Sample,

@@ -3,6 +3,7 @@
 use std::{fs, io, process};
 
 use anyhow::Context;
+use bench::rank::{FIRST, take_rank};
 
 /// Where servers run, and where the client does.
 pub(crate) const SERVER_CORE: usize = 0;
@@ -48,15 +49,10 @@ pub(crate) fn resident_bytes(process: u32) -> anyhow::Result<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// Pins this process, and puts its session before others where it is allowed to. `nice` does not reach beyond the session
-/// (`sched(7)`, autogroups), and a real-time policy is throttled, which shows as latency.
+/// Pins this process, and puts its session before others where it is allowed to.
 pub(crate) fn take_place() -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id: CLIENT_CORE });
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name in brackets: state, parent, group, session.
-    let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
-    // Only the leader of a session of its own: nobody else's processes are moved.
-    session == Some(process::id().to_string().as_str()) && fs::write("/proc/self/autogroup", "-20").is_ok()
+    take_rank(FIRST)
 }
 
 #[cfg(test)]

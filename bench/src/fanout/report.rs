@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use bench::spread::Spread;
+
 use crate::{
-    bracket::Spread,
     budget,
     peer::{RAW, SERVERS},
     plan::{Bench, Trial},
@@ -204,12 +205,7 @@ fn rule(out: &mut String, columns: usize) {
 }
 
 fn spread(spread: Spread) -> String {
-    let digits = if spread.median >= 100.0 { 0 } else { 2 };
-    let Spread { median, min, max, count } = spread;
-    if count == 1 {
-        return format!("{median:.digits$}");
-    }
-    format!("{median:.digits$} [{min:.digits$}–{max:.digits$}]")
+    spread.show(if spread.median >= 100.0 { 0 } else { 2 })
 }
 
 /// Three digits and a unit.

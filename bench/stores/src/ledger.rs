@@ -218,7 +218,7 @@ impl Caller {
             // As the program names its calls: what comes later is greater.
             let number = u128::from(self.bench.next_id.fetch_add(1, Ordering::Relaxed));
             let request = RequestName::new(format!("chatcmpl-{:032x}", number << 80 | self.bench.id().0 >> 64))?;
-            let hold = charges.hold_for(payer, request, held, 600, attempt()).await?;
+            let hold = charges.hold(payer, request, held, 600, Some(attempt())).await?;
             charges.settle(&hold, cost, attempt(), None).await?;
             made += 1;
         }

@@ -45,6 +45,7 @@ pub use clock::Clock;
 pub use config::{Io, Limits, NodeConfig};
 pub use keep::{Keeper, Present};
 pub use metrics::Metrics;
+pub use place::take_short_turns;
 pub use sender::{SendError, ShardSender};
 pub use server::{Node, Parts, Status};
 pub use tls::{Tls, TlsError};

@@ -10,23 +10,12 @@ mod ring;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere.rs"]
 mod ring;
-#[cfg(target_os = "linux")]
 mod turns;
 
 use std::{io, os::fd::BorrowedFd};
 
 pub use ring::SendRing;
-#[cfg(target_os = "linux")]
 pub use turns::take_short_turns;
-
-/// Linux alone has turns to ask for.
-///
-/// # Errors
-/// None.
-#[cfg(not(target_os = "linux"))]
-pub fn take_short_turns() -> io::Result<()> {
-    Ok(())
-}
 
 /// Sends that go into one system call.
 pub const SENDS_MAX: usize = 1024;

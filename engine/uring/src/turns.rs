@@ -1,16 +1,19 @@
 //! Short turns on a processor. A thread that wakes for some microseconds of work waits, if it is unlucky, until another has had the
 //! milliseconds that Linux gives it at once. Since 6.12 a thread may ask for shorter turns, and is let in the sooner for it.
 
-use std::{io, mem::size_of};
+use std::io;
 
 /// The shortest turn that Linux grants, in nanoseconds.
+#[cfg(target_os = "linux")]
 const TURN: u64 = 100_000;
+#[cfg(target_os = "linux")]
 const SIZE: u32 = size_of::<libc::sched_attr>() as u32;
 
 /// Asks for short turns for the calling thread. Its share of the processor and its rank stay as they are.
 ///
 /// # Errors
 /// The kernel does not allow it. One that does not know of turns says nothing.
+#[cfg(target_os = "linux")]
 pub fn take_short_turns() -> io::Result<()> {
     let mut attributes = libc::sched_attr {
         size: SIZE,
@@ -34,7 +37,17 @@ pub fn take_short_turns() -> io::Result<()> {
     if written == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Only Linux has turns to ask for.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn take_short_turns() -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

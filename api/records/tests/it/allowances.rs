@@ -12,7 +12,7 @@ use crate::{
 const DAY: u64 = 24 * 60 * 60;
 
 async fn spend(records: &Records, user: UserId, name: &str, amount: u64) -> Result<(), HoldError> {
-    let hold = records.charges().hold(payer(user, None), request(name), kai(amount), 60).await?;
+    let hold = records.charges().hold(payer(user, None), request(name), kai(amount), 60, None).await?;
     records.charges().settle(&hold, kai(amount), attempt(1), None).await.unwrap();
     Ok(())
 }
@@ -21,7 +21,7 @@ async fn spend(records: &Records, user: UserId, name: &str, amount: u64) -> Resu
 async fn room(records: &Records, user: UserId, name: &str) -> u64 {
     let mut most = 0;
     for (try_, amount) in (1..=100).rev().enumerate() {
-        match records.charges().hold(payer(user, None), request(format!("{name}{try_}")), kai(amount), 60).await {
+        match records.charges().hold(payer(user, None), request(format!("{name}{try_}")), kai(amount), 60, None).await {
             Ok(hold) => {
                 records.charges().void(&hold, None).await.unwrap();
                 most = amount;
@@ -76,7 +76,7 @@ async fn a_day_that_two_processes_begin_at_once_gives_its_allowance_once() {
                 let charges = [&one, &other][number % 2].charges();
                 let name = request(format!("r{round}-{number}"));
                 tokio::spawn(async move {
-                    let hold = charges.hold(payer(user, None), name, kai(1), 60).await.ok()?;
+                    let hold = charges.hold(payer(user, None), name, kai(1), 60, None).await.ok()?;
                     charges.settle(&hold, kai(1), attempt(1), None).await.ok()
                 })
             };
@@ -108,9 +108,10 @@ async fn a_tier_counts_at_once_and_takes_back_what_is_not_held() {
         assert_eq!(room(&records, user, "e").await, 45);
 
         // 40 of 45 are held: only 5 can be taken back now, the rest with the next day.
-        let hold = records.charges().hold(payer(user, None), request("f"), kai(40), 3 * DAY as u32).await.unwrap();
+        let hold =
+            records.charges().hold(payer(user, None), request("f"), kai(40), 3 * DAY as u32, None).await.unwrap();
         set("free", 10).await;
-        let refused = records.charges().hold(payer(user, None), request("g"), kai(1), 60).await;
+        let refused = records.charges().hold(payer(user, None), request("g"), kai(1), 60, None).await;
         assert!(matches!(refused, Err(HoldError::UsageCapReached(_))), "{refused:?}");
         records.charges().void(&hold, None).await.unwrap();
         stage.pass(DAY);

@@ -18,7 +18,7 @@ use crate::{
 async fn holds(name: &str, records: &[&Records], payer: Payer, count: usize) -> Vec<Result<Hold, HoldError>> {
     let ask = |number: usize| {
         let (charges, name) = (records[number % records.len()].charges(), request(format!("{name}{number}")));
-        tokio::spawn(async move { charges.hold(payer, name, kai(1), 60).await })
+        tokio::spawn(async move { charges.hold(payer, name, kai(1), 60, None).await })
     };
     join_all((0..count).map(ask)).await.into_iter().map(Result::unwrap).collect()
 }
@@ -69,7 +69,7 @@ async fn balance_and_cap_bound_the_charges_of_two_processes() {
         // A refusal is for good, also when there is money again.
         let refused = short.iter().position(Result::is_err).unwrap();
         one.gifts().credit(poor, kai(100), &request("gift-1"), None).await.unwrap();
-        let again = other.charges().hold(payer(poor, None), request(format!("poor{refused}")), kai(1), 60).await;
+        let again = other.charges().hold(payer(poor, None), request(format!("poor{refused}")), kai(1), 60, None).await;
         assert!(matches!(again, Err(HoldError::InsufficientFunds { available }) if available == kai(100)), "{again:?}");
         one.ledger().verify(None).await.unwrap();
         one.close().await;
@@ -83,9 +83,9 @@ async fn what_is_asked_again_is_answered_as_the_first_time_and_happens_once() {
     on_each_database(async |stage: &Stage| {
         let records = stage.open().await;
         let (user, charges) = (ada(&records, 60, 100).await.id, records.charges());
-        let hold = charges.hold(payer(user, None), request("r"), kai(5), 60).await.unwrap();
-        assert_eq!(charges.hold(payer(user, None), request("r"), kai(5), 60).await.unwrap(), hold);
-        let different = charges.hold(payer(user, None), request("r"), kai(6), 60).await;
+        let hold = charges.hold(payer(user, None), request("r"), kai(5), 60, None).await.unwrap();
+        assert_eq!(charges.hold(payer(user, None), request("r"), kai(5), 60, None).await.unwrap(), hold);
+        let different = charges.hold(payer(user, None), request("r"), kai(6), 60, None).await;
         assert!(matches!(different, Err(HoldError::Records(RecordsError::Conflict(Conflict::Different)))));
 
         charges.note(&hold, attempt(1)).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_voided_or_expired_charge_costs_nothing_and_leaves_the_row_of_its_atte
     on_each_database(async |stage: &Stage| {
         let records = stage.open().await;
         let (user, charges) = (ada(&records, 60, 100).await.id, records.charges());
-        let hold = async |name: &str| charges.hold(payer(user, None), request(name), kai(5), 60).await.unwrap();
+        let hold = async |name: &str| charges.hold(payer(user, None), request(name), kai(5), 60, None).await.unwrap();
         let (voided, bare, expired, left) = (hold("a").await, hold("b").await, hold("c").await, hold("d").await);
         charges.void(&voided, Some(attempt(1))).await.unwrap();
         charges.void(&voided, Some(attempt(1))).await.unwrap();
@@ -156,8 +156,8 @@ async fn an_answer_is_kept_if_and_only_if_its_charge_is_made() {
             answer: answer.as_bytes().to_vec(),
             created: stage.now(),
         };
-        let hold = charges.hold(payer(user, None), request("r"), kai(5), 60).await.unwrap();
-        let other = charges.hold(payer(user, None), request("s"), kai(5), 60).await.unwrap();
+        let hold = charges.hold(payer(user, None), request("r"), kai(5), 60, None).await.unwrap();
+        let other = charges.hold(payer(user, None), request("s"), kai(5), 60, None).await.unwrap();
         charges.settle(&hold, kai(1), attempt(1), Some(kept(1, "first"))).await.unwrap();
         assert_eq!(records.kept().find(user, &[1; 32]).await.unwrap(), Some(kept(1, "first")));
         assert_eq!(records.kept().find(UserId(0), &[1; 32]).await.unwrap(), None);
@@ -198,7 +198,7 @@ async fn of_charges_that_come_at_once_with_one_name_one_is_made_and_those_beside
             let mut held = Vec::new();
             for number in 0..40 {
                 let name = request(format!("r{round}-{number}"));
-                held.push(charges.hold(payer(user, None), name, kai(1), 60).await.unwrap());
+                held.push(charges.hold(payer(user, None), name, kai(1), 60, None).await.unwrap());
             }
             let settled = join_all(held.iter().enumerate().map(|(number, hold)| {
                 // Half of them say the same name; the others say none.
@@ -236,7 +236,7 @@ async fn an_attempt_has_its_row_from_its_beginning_and_one_whose_end_nobody_tell
         let records = stage.open().await;
         let (user, charges) = (ada(&records, 60, 100).await.id, records.charges());
         let begin = async |name: &str, number| {
-            charges.hold_for(payer(user, None), request(name), kai(5), 60, attempt(number)).await
+            charges.hold(payer(user, None), request(name), kai(5), 60, Some(attempt(number))).await
         };
         let rows = async |name: &str| -> Vec<_> {
             let rows = records.usage().of_request(&request(name)).await.unwrap();
@@ -262,7 +262,7 @@ async fn an_attempt_has_its_row_from_its_beginning_and_one_whose_end_nobody_tell
         let voided = begin("d", 1).await.unwrap();
         charges.void(&voided, Some(Attempt { status: word("reset"), ..attempt(1) })).await.unwrap();
         // Without the money nobody is asked, so that there is no row.
-        let poor = charges.hold_for(payer(user, None), request("f"), kai(90), 60, attempt(1)).await;
+        let poor = charges.hold(payer(user, None), request("f"), kai(90), 60, Some(attempt(1))).await;
         assert!(matches!(poor, Err(HoldError::InsufficientFunds { .. } | HoldError::UsageCapReached(_))), "{poor:?}");
         assert_eq!(rows("f").await, []);
         stage.pass(61);

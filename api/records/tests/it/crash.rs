@@ -70,7 +70,7 @@ async fn child_charges() {
 /// One metered charge. Asked again, it is the same.
 async fn meter(charges: &Charges, user: UserId, round: u64, caller: u64, number: u64) {
     let (name, held) = (request(format!("r{round}-{caller}-{number}")), micros(HELD));
-    let hold = charges.hold_for(payer(user, None), name, held, 600, attempt(1)).await.unwrap();
+    let hold = charges.hold(payer(user, None), name, held, 600, Some(attempt(1))).await.unwrap();
     let cost = micros(charged(caller, number));
     assert_eq!(charges.settle(&hold, cost, attempt(1), None).await.unwrap().charged, cost);
 }

@@ -15,7 +15,7 @@ const DAY: u64 = 24 * 60 * 60;
 
 async fn spend(records: &Records, user: UserId, key: Option<KeyId>, name: &str, model: &str, cost: u64) {
     let (charges, payer) = (records.charges(), Payer { has_key_cap: false, ..payer(user, key) });
-    let hold = charges.hold(payer, request(name), kai(1), 60).await.unwrap();
+    let hold = charges.hold(payer, request(name), kai(1), 60, None).await.unwrap();
     let attempt = Attempt { model: Name::new(model).unwrap(), ..attempt(1) };
     charges.settle(&hold, micros(cost), attempt, None).await.unwrap();
 }
@@ -145,7 +145,7 @@ async fn a_statement_tells_every_movement_once_and_what_was_there_after_it() {
         assert!(!gifts.credit(user, kai(5), &request("g1"), None).await.unwrap());
         let different = gifts.credit(user, kai(6), &request("g1"), None).await;
         assert!(matches!(different, Err(RecordsError::Conflict(Conflict::Different))), "{different:?}");
-        let held = records.charges().hold(payer(user, None), request("held"), kai(1), 60).await.unwrap();
+        let held = records.charges().hold(payer(user, None), request("held"), kai(1), 60, None).await.unwrap();
         records.charges().void(&held, None).await.unwrap();
         assert!(gifts.debit(user, kai(4), &request("w1"), None).await.unwrap());
         let short = gifts.debit(user, kai(40), &request("w2"), None).await;

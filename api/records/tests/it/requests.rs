@@ -24,8 +24,9 @@ async fn requests_that_are_refused_do_not_hurt_those_beside_them() {
             asked.push(new_key);
         }
         let made = join_all(asked.iter().map(|key| keys.create(key.clone(), None)));
-        let holds =
-            join_all((0..60).map(|number| charges.hold(payer(user, None), request(format!("r{number}")), kai(1), 60)));
+        let holds = join_all(
+            (0..60).map(|number| charges.hold(payer(user, None), request(format!("r{number}")), kai(1), 60, None)),
+        );
         let (made, holds) = tokio::join!(made, holds);
         let is_taken = |made: &Result<_, RecordsError>| matches!(made, Err(RecordsError::Row { .. }));
         assert_eq!(

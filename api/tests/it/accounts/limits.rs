@@ -78,7 +78,7 @@ async fn a_list_tells_what_a_key_has_spent_of_its_cap() {
 
         let key = Some(records::KeyId(capped.body["key_id"].as_u64().unwrap()));
         let charges = stage.records.charges();
-        let hold = charges.hold(Payer { user, key, has_key_cap: true }, Text::new("r").unwrap(), micros(50), 60);
+        let hold = charges.hold(Payer { user, key, has_key_cap: true }, Text::new("r").unwrap(), micros(50), 60, None);
         let hold = hold.await.unwrap();
         charges.settle(&hold, micros(30), attempt(), None).await.unwrap();
         let list = stage.get("/v1/auth/api-keys", &token).await.sure(200);

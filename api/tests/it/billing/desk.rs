@@ -187,7 +187,7 @@ impl Server {
     pub(crate) async fn charge(&self, holder: &Holder, request: &str, model: &str, cost: u64) {
         let payer = Payer { user: holder.user, key: Some(holder.key), has_key_cap: holder.has_cap };
         let charges = self.records.charges();
-        let hold = charges.hold(payer, RequestName::new(request).unwrap(), micros(2 * cost), 60).await.unwrap();
+        let hold = charges.hold(payer, RequestName::new(request).unwrap(), micros(2 * cost), 60, None).await.unwrap();
         charges.settle(&hold, micros(cost), attempt(model), None).await.unwrap();
     }
 

@@ -19,7 +19,7 @@ async fn the_balance_says_what_can_be_spent_and_what_is_held() {
         assert_eq!(server.json(&ada, "/v1/billing/balance").await, fresh);
         let payer = Payer { user: ada.user, key: Some(ada.key), has_key_cap: false };
         let charges = server.records.charges();
-        let hold = charges.hold(payer, RequestName::new("r1").unwrap(), micros(5), 60).await.unwrap();
+        let hold = charges.hold(payer, RequestName::new("r1").unwrap(), micros(5), 60, None).await.unwrap();
         let balance = server.json(&ada, "/v1/billing/balance").await;
         assert_eq!(
             [&balance["balance_kai"], &balance["balance_micros"], &balance["held_micros"]],
@@ -115,9 +115,10 @@ async fn the_cap_of_thirty_days_is_told_counts_down_and_comes_back() {
         );
         let payer = Payer { user: ada.user, key: Some(ada.key), has_key_cap: false };
         let charges = server.records.charges();
-        let refused = charges.hold(payer, RequestName::new("r2").unwrap(), micros(4_580_001), 60).await.unwrap_err();
+        let refused =
+            charges.hold(payer, RequestName::new("r2").unwrap(), micros(4_580_001), 60, None).await.unwrap_err();
         assert!(matches!(refused, HoldError::UsageCapReached(window) if window.remaining.get() == 4_580_000));
-        let hold = charges.hold(payer, RequestName::new("r3").unwrap(), micros(4_580_000), 60).await.unwrap();
+        let hold = charges.hold(payer, RequestName::new("r3").unwrap(), micros(4_580_000), 60, None).await.unwrap();
         let status = server.json(&ada, "/v1/usage").await["status"].clone();
         assert_eq!(
             [&status["blocked"], &status["remaining_usd"], &status["held_micros"]],
