@@ -45,14 +45,14 @@ impl Running {
     /// # Errors
     /// The database, the secret or what is said of Stripe cannot be used.
     pub async fn open(
-        config: &AccountsConfig,
-        stripe: Option<&StripeConfig>,
+        config: AccountsConfig,
+        stripe: Option<StripeConfig>,
         chat: Option<Chat>,
-        url: &RecordsUrl,
-        keyring: &Arc<Keyring>,
-        clock: &Arc<Clock>,
+        url: RecordsUrl,
+        keyring: Arc<Keyring>,
+        clock: Arc<Clock>,
     ) -> anyhow::Result<Self> {
-        let records = Arc::new(open(url, clock).await?);
+        let records = Arc::new(open(&url, &clock).await?);
         let secret = secret(&config.secret_file)?;
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let parallel = NonZeroUsize::new(cores.get() / 2).unwrap_or(NonZeroUsize::MIN);
@@ -69,12 +69,12 @@ impl Running {
             cap: cap(config.tiers.get(&config.tier).and_then(|tier| tier.cap_micros)),
             credit: ledger::Micros::new(config.signup_credit_micros).context("signup_credit_micros is too large")?,
         };
-        let follower = Follower::load(records.keys(), Arc::clone(keyring)).await.context("the keys cannot be read")?;
+        let follower = Follower::load(records.keys(), keyring).await.context("the keys cannot be read")?;
         let (stop, stopped) = watch::channel(false);
         let follower = tokio::spawn(follower.run(stopped.clone()));
         let accounts = Accounts::new(Arc::clone(&records), &secret, hasher, signup);
         let accounts = match stripe {
-            Some(stripe) => accounts.with_cards(cards(stripe)?),
+            Some(stripe) => accounts.with_cards(cards(&stripe)?),
             None => accounts,
         };
         let accounts = match chat {
@@ -83,7 +83,7 @@ impl Running {
         };
         let accounts = Arc::new(accounts);
         let reconciler = Reconciler::new(Arc::clone(&accounts));
-        let reconciler = tokio::spawn(reconciler.run(now(clock), stopped));
+        let reconciler = tokio::spawn(reconciler.run(now(&clock), stopped));
         Ok(Self { accounts, records, stop, follower, reconciler })
     }
 

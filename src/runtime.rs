@@ -1,7 +1,10 @@
 //! Where tasks run: feeds have threads of their own, and whatever answers requests stands behind them and the engine.
 //!
-//! A trade must not wait until a queue of answers of models is through. The kernel decides between threads, by their rank; within
-//! a runtime nobody does.
+//! A trade must not wait until a queue of answers of models is through. The kernel decides between threads; within a runtime nobody
+//! does. Rank alone does not do it: Linux owes a thread that stood behind some milliseconds, and lets it have them at once, before
+//! one of the engine that wakes. So answers leave processors free as well.
+
+use std::thread;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
@@ -9,7 +12,8 @@ use tokio::runtime::{Builder, EnterGuard, Runtime};
 /// How far the threads that answer requests stand behind: where both want a processor, the engine gets nine tenths of it.
 const BEHIND: i32 = 10;
 
-/// The runtime of a command, on whose threads everything runs that has none of its own. Where it `is_server` it stands behind.
+/// The runtime of a command, on whose threads everything runs that has none of its own. Where it `is_server` it stands behind, and
+/// has threads for half of the processors.
 ///
 /// # Errors
 /// The system gives no threads.
@@ -17,7 +21,8 @@ pub(crate) fn of_command(is_server: bool) -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder.enable_all();
     if is_server {
-        builder.thread_name("answers").on_thread_start(step_behind);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads(processors.div_ceil(2)).thread_name("answers").on_thread_start(step_behind);
     }
     builder.build().context("no async runtime")
 }

@@ -82,8 +82,17 @@ impl System {
         let accounts = match &config.accounts.records {
             Some(url) => {
                 let now = ledger::Timestamp::new(clock.now().0.unsigned_abs()).unwrap_or_default();
-                let (stripe, chat) = (config.stripe.as_ref(), chat::open(&config.llm, chat_metrics, now).await?);
-                Some(accounts::Running::open(&config.accounts, stripe, chat, url, &keyring, &clock).await?)
+                let chat = chat::open(&config.llm, chat_metrics, now).await?;
+                let opened = accounts::Running::open(
+                    config.accounts.clone(),
+                    config.stripe.clone(),
+                    chat,
+                    url.clone(),
+                    Arc::clone(&keyring),
+                    Arc::clone(&clock),
+                );
+                // The database has threads, and each has the rank of the one that starts it: of one that answers.
+                Some(tokio::spawn(opened).await.context("the accounts")??)
             }
             None => None,
         };

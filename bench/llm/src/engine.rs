@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
-use bench::rank::take_rank;
+use anyhow::{Context, ensure};
+use bench::rank::{Turn, take_turn};
 use serde_json::Value;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     kandle::{Calls, Kandle},
     load::{self, Shape, Span},
     plan::Places,
-    process::{ALL_CORES, LAST},
+    process::ALL_CORES,
 };
 
 /// How long each phase is measured.
@@ -96,10 +96,10 @@ impl Phase {
 /// # Errors
 /// A trade that did not come, a call that was not answered, or books that are wrong.
 pub(crate) async fn run(places: &Places, rounds: usize) -> anyhow::Result<Vec<Phase>> {
-    // The market before all, then the server, and then its callers and their provider: in use all but the server are elsewhere.
-    take_rank(LAST);
     let mut market = Market::start(&places.data)?;
     let kandle = Kandle::start(&places.kandle, &places.data, places.provider, Some(market.venue))?;
+    // In use all but the server is elsewhere: the market goes before it, and its callers and their provider take what it leaves.
+    ensure!(take_turn(Turn::WhenIdle), "chrt of util-linux is needed");
     let (mut phases, mut calls) = (Vec::new(), Calls::default());
     let mut before = market.measure(kandle.address).await?;
     for round in 0..rounds {
@@ -138,10 +138,7 @@ impl Market {
     fn start(data: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data)?;
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "setsid", "taskset", "-c", ALL_CORES])
-            .arg(std::env::current_exe()?)
-            .arg("market");
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", ALL_CORES]).arg(std::env::current_exe()?).arg("market");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let asks = child.stdin.take().context("no standard input")?;
         let mut answers = BufReader::new(child.stdout.take().context("no standard output")?);

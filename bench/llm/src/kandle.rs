@@ -78,7 +78,7 @@ impl Kandle {
         let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(&config).env("RUST_LOG", "warn");
         let core = market.is_none().then_some(GATEWAY_CORE);
-        let process = Process::start(&command, core, market.is_some(), &data.join("kandle.log"))?;
+        let process = Process::start(&command, core, &data.join("kandle.log"))?;
         let program = program.to_owned();
         let mut kandle = Self { process, program, config, address, key, _folder: folder };
         let (address, key) = (kandle.address, kandle.key.clone());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use bench::rank::{FIRST, take_rank};
+use bench::rank::{Turn, take_turn};
 use loadtest::{Load, Scenario, clock::now_us, server::Place};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, accept};
@@ -27,7 +27,9 @@ const AWAKE_US: u64 = 150;
 /// # Errors
 /// It cannot listen, or is told something else.
 pub(crate) fn run() -> anyhow::Result<()> {
-    take_rank(FIRST);
+    if !take_turn(Turn::AtOnce) {
+        eprintln!("the market may not go before the server: how late it wakes is counted as the engine's");
+    }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     say(&json!({"venue": listener.local_addr()?.to_string()}))?;
     thread::Builder::new().name("venue".to_owned()).spawn(move || serve(&listener))?;

@@ -84,7 +84,7 @@ fn tensorzero(
     fs::write(&config, text)?;
     let mut command = Command::new(python);
     command.arg(sources.join("serve_tensorzero.py")).arg(&config).arg(&told);
-    let mut process = Process::start(&command, Some(GATEWAY_CORE), false, log)?;
+    let mut process = Process::start(&command, Some(GATEWAY_CORE), log)?;
     let mut url = String::new();
     process.await_ready(|| {
         url = fs::read_to_string(&told).unwrap_or_default();
@@ -106,7 +106,7 @@ fn litellm(python: &Path, folder: &Path, provider: SocketAddr, log: &Path) -> an
     let mut command = Command::new(python.with_file_name("litellm"));
     command.args(["--host", "127.0.0.1", "--port", &address.port().to_string(), "--num_workers", "1", "--config"]);
     command.arg(&config).env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_LOG", "ERROR");
-    let mut process = Process::start(&command, Some(GATEWAY_CORE), false, log)?;
+    let mut process = Process::start(&command, Some(GATEWAY_CORE), log)?;
     process.await_port(address)?;
     let (path, model) = ("/v1/chat/completions".to_owned(), "fast".to_owned());
     Ok((process, Endpoint { address, path, key: "none".to_owned(), model }))

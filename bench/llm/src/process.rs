@@ -18,10 +18,6 @@ pub(crate) const GATEWAY_CORE: usize = 0;
 pub(crate) const CLIENT_CORE: usize = 1;
 /// The cores of what has no core of its own.
 pub(crate) const ALL_CORES: &str = "0,1";
-/// The rank of a server that has a session of its own: behind the market, before those that nobody has ranked.
-const SERVER: i32 = -15;
-/// The rank of its callers: behind all others.
-pub(crate) const LAST: i32 = 19;
 /// `LiteLLM` takes a quarter of a minute to start on one core.
 const START_MAX: Duration = Duration::from_secs(90);
 
@@ -32,18 +28,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program`, on `core` or on both, in a session of its own if it `is_apart`.
+    /// Starts `program`, on `core` or on both.
     ///
     /// # Errors
     /// It is not there, or `setpriv` and `taskset` are not.
-    pub(crate) fn start(program: &Command, core: Option<usize>, is_apart: bool, log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(program: &Command, core: Option<usize>, log: &Path) -> anyhow::Result<Self> {
         // The kernel ends it when this process ends, however that comes.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
-        if is_apart {
-            let ranked = format!("echo {SERVER} > /proc/self/autogroup 2>/dev/null; exec \"$@\"");
-            command.args(["setsid", "sh", "-c", &ranked, "sh"]);
-        }
         // It would inherit the one core of this program.
         command.args(["taskset", "-c", &core.map_or_else(|| ALL_CORES.to_owned(), |core| core.to_string())]);
         command.arg(program.get_program()).args(program.get_args());
