@@ -79,6 +79,8 @@ mod tests {
     fn who_answers_requests_stands_behind_feeds_and_behind_whoever_started_it() {
         let before = rank();
         let (answers, feeds) = (of_command(true).unwrap(), FeedRuntime::start(1).unwrap());
+        let processors = thread::available_parallelism().unwrap().get();
+        assert!(answers.metrics().num_workers() * 2 <= processors + 1, "some processor is left to the engine");
         let behind = answers.block_on(async { tokio::spawn(async { rank() }).await.unwrap() });
         let blocking = answers.block_on(async { tokio::task::spawn_blocking(rank).await.unwrap() });
         let inside = feeds.enter();
