@@ -4,10 +4,10 @@
 //! does. Rank alone does not do it: Linux owes a thread that stood behind some milliseconds, and lets it have them at once, before
 //! one of the engine that wakes. So answers leave processors free as well.
 
-use std::thread;
-
 use anyhow::Context;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
+
+use crate::system::cores;
 
 /// How far the threads that answer requests stand behind: where both want a processor, the engine gets nine tenths of it.
 const BEHIND: i32 = 10;
@@ -21,8 +21,7 @@ pub(crate) fn of_command(is_server: bool) -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder.enable_all();
     if is_server {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        builder.worker_threads(processors.div_ceil(2)).thread_name("answers").on_thread_start(step_behind);
+        builder.worker_threads(cores().div_ceil(2)).thread_name("answers").on_thread_start(step_behind);
     }
     builder.build().context("no async runtime")
 }
@@ -79,8 +78,7 @@ mod tests {
     fn who_answers_requests_stands_behind_feeds_and_behind_whoever_started_it() {
         let before = rank();
         let (answers, feeds) = (of_command(true).unwrap(), FeedRuntime::start(1).unwrap());
-        let processors = thread::available_parallelism().unwrap().get();
-        assert!(answers.metrics().num_workers() * 2 <= processors + 1, "some processor is left to the engine");
+        assert!(answers.metrics().num_workers() * 2 <= cores() + 1, "some processor is left to the engine");
         let behind = answers.block_on(async { tokio::spawn(async { rank() }).await.unwrap() });
         let blocking = answers.block_on(async { tokio::task::spawn_blocking(rank).await.unwrap() });
         let inside = feeds.enter();

@@ -151,7 +151,8 @@ pub fn shards(config: &Config) -> usize {
     if config.shards == 0 { (cores() / 4).max(1) } else { config.shards }
 }
 
-fn cores() -> usize {
+/// The processors that this process may use.
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 

@@ -6,16 +6,13 @@ use std::{
     process::{self, Command, Stdio},
 };
 
-/// Before all others.
-pub const FIRST: i32 = -20;
-
-/// Puts this program's session before others ([`FIRST`]) or behind them (19), and says whether that was allowed.
-pub fn take_rank(nice: i32) -> bool {
+/// Puts this program's session before all others, and says whether that was allowed.
+pub fn go_first() -> bool {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name in brackets: state, parent, group, session.
     let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
     // Only the leader of a session of its own: nobody else's processes are moved.
-    session == Some(process::id().to_string().as_str()) && fs::write("/proc/self/autogroup", nice.to_string()).is_ok()
+    session == Some(process::id().to_string().as_str()) && fs::write("/proc/self/autogroup", "-20").is_ok()
 }
 
 /// When the threads of this program run. Those that it starts later, and its children, inherit it.

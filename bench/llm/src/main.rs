@@ -6,7 +6,7 @@
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use bench::rank::{FIRST, take_rank};
+use bench::rank::go_first;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &RunArgs) -> anyhow::Result<()> {
     process::take_core(CLIENT_CORE);
-    take_rank(FIRST);
+    go_first();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(args))
 }

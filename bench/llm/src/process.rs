@@ -42,7 +42,7 @@ impl Process {
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().context("util-linux (setpriv, setsid, taskset) is needed")?;
+        let child = command.spawn().context("util-linux (setpriv, taskset) is needed")?;
         Ok(Self { child, log: log.display().to_string() })
     }
 

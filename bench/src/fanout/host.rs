@@ -3,7 +3,7 @@
 use std::{fs, io, process};
 
 use anyhow::Context;
-use bench::rank::{FIRST, take_rank};
+use bench::rank::go_first;
 
 /// Where servers run, and where the client does.
 pub(crate) const SERVER_CORE: usize = 0;
@@ -52,7 +52,7 @@ pub(crate) fn resident_bytes(process: u32) -> anyhow::Result<u64> {
 /// Pins this process, and puts its session before others where it is allowed to.
 pub(crate) fn take_place() -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id: CLIENT_CORE });
-    take_rank(FIRST)
+    go_first()
 }
 
 #[cfg(test)]
